@@ -1,0 +1,1 @@
+//! Turnpike on DPDK: ports, cores, rings, worker and slow-path loops, capture replay.

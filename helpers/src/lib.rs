@@ -1,0 +1,1 @@
+//! Protocol knowledge of Turnpike: the service catalogue, protocol helpers, layer-7 matching.

@@ -1,0 +1,1 @@
+//! Turnpike's management: YAML configuration, API, metrics, logs and the turnpike command.

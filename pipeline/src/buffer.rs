@@ -1,0 +1,115 @@
+//! What the pipeline asks of a packet buffer.
+
+/// The longest headers the pipeline looks at; a buffer's head must hold them or the whole frame.
+///
+/// Ethernet with two tags (22), IPv6 with a bounded chain of extensions, TCP with options.
+pub const HEAD_MAX: usize = 512;
+
+/// A frame in memory: one contiguous head with all headers, and perhaps more segments behind it.
+///
+/// The data starts at the Ethernet header. Dropping the value gives the memory back to its owner.
+pub trait Buffer: Sized + Send {
+    /// The first segment.
+    fn head(&self) -> &[u8];
+
+    /// The first segment, to rewrite headers in place.
+    fn head_mut(&mut self) -> &mut [u8];
+
+    /// The frame's length over all segments.
+    fn frame_len(&self) -> usize;
+
+    /// Calls `visit` with each segment in order, the head first.
+    fn for_each_segment(&self, visit: impl FnMut(&[u8]));
+
+    /// Cuts the frame to `len` bytes (padding behind the IP total length); longer than the frame
+    /// is a no-op.
+    fn truncate(&mut self, len: usize);
+
+    /// What the device said about the checksums of the frame as it was received.
+    fn rx_checksum(&self) -> RxChecksum;
+
+    /// A number the owner of the buffer gave it: the index of a replayed packet, else zero.
+    fn token(&self) -> u64;
+}
+
+/// What the receiving device said about the layer-4 checksum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RxChecksum {
+    /// Nothing: it has to be computed.
+    #[default]
+    Unknown,
+    /// Checked and right.
+    Good,
+    /// Checked and wrong.
+    Bad,
+}
+
+/// Where new frames come from: copies, replies and errors made by the gateway itself.
+pub trait BufferPool {
+    /// The buffers it makes.
+    type Buf: Buffer;
+
+    /// A frame with these bytes; `None` when the pool is empty or the frame too long for it.
+    fn make(&mut self, frame: &[u8]) -> Option<Self::Buf>;
+}
+
+/// A frame on the heap, for tests and for replay.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct HeapBuffer {
+    bytes: Vec<u8>,
+    token: u64,
+}
+
+impl HeapBuffer {
+    /// A buffer holding `bytes`, known to its owner as `token`.
+    pub fn new(bytes: Vec<u8>, token: u64) -> Self {
+        Self { bytes, token }
+    }
+
+    /// The frame's bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+}
+
+impl Buffer for HeapBuffer {
+    fn head(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn head_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+
+    fn frame_len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn for_each_segment(&self, mut visit: impl FnMut(&[u8])) {
+        visit(&self.bytes);
+    }
+
+    fn truncate(&mut self, len: usize) {
+        self.bytes.truncate(len);
+    }
+
+    fn rx_checksum(&self) -> RxChecksum {
+        RxChecksum::Unknown
+    }
+
+    fn token(&self) -> u64 {
+        self.token
+    }
+}
+
+/// A pool without a bottom, for tests and for replay; every frame it makes has token zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeapPool;
+
+impl BufferPool for HeapPool {
+    type Buf = HeapBuffer;
+
+    fn make(&mut self, frame: &[u8]) -> Option<HeapBuffer> {
+        Some(HeapBuffer::new(frame.to_vec(), 0))
+    }
+}

@@ -1,0 +1,11 @@
+//! The packet pipeline on plain buffers: what happens to a packet between receive and transmit.
+//!
+//! Nothing here knows DPDK, threads, files or clocks. A [`buffer::Buffer`] is whatever holds a
+//! frame: an mbuf in the engine, a heap buffer in tests and in `turnpike replay`. Time comes in as
+//! a [`Tick`](turnpike_conntrack::time::Tick).
+
+pub mod buffer;
+pub mod drops;
+pub mod ids;
+pub mod packet;
+pub mod policy;

@@ -1,0 +1,1 @@
+//! Packets: checked views, rewriting, and packets made here.
