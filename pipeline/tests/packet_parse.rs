@@ -1,5 +1,7 @@
 //! The door: what passes, and every way a frame is turned away.
 
+#![expect(clippy::unwrap_used, reason = "what helps a test fails by panicking")]
+
 use proptest::prelude::*;
 use turnpike_conntrack::tuple::{Port, Proto, V4, V6};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
