@@ -10,13 +10,16 @@ use std::hash::Hash;
 use std::net::Ipv6Addr;
 
 use turnpike_conntrack::ids::{Generation, WorkerId};
+use turnpike_conntrack::nat::Pools;
+use turnpike_conntrack::tuple::{V4, V6};
 
 use crate::counters::{Counts, PerInterface, RuleCounters};
 use crate::fib::Fib;
 use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
-use crate::policy::{Policy, Tracking};
+use crate::policy::{Policy, TableKind, Tracking};
+use crate::external::ExternalAddresses;
 use crate::rules::Rules;
 
 /// A policy, compiled.
@@ -34,6 +37,12 @@ pub struct Program {
     pub rules: Rules,
     /// Connection tracking settings.
     pub tracking: Tracking,
+    /// Whether there are raw rules at all: without any, no packet is held against them.
+    pub has_raw_rules: bool,
+    /// The port pools of IPv4 source translation.
+    pub pools4: Pools<V4>,
+    /// The port pools of IPv6 source translation.
+    pub pools6: Pools<V6>,
     carry: Box<[Option<RuleId>]>,
     rule_counters: Box<[RuleCounters]>,
     interface_counters: Box<[PerInterface]>,
@@ -62,11 +71,15 @@ impl Program {
         let carry = carried_rules(&rules, previous);
         let same_interfaces = carried_interfaces(&interfaces, previous);
         let workers = 0..context.workers;
+        let external = ExternalAddresses::of(policy);
         Self {
             generation: context.generation,
             fib: Fib::build(&policy.interfaces, &link_locals, &policy.routes),
             lists: Lists::build(&policy.address_lists),
             tracking: policy.tracking.clone(),
+            has_raw_rules: !rules.is_table_empty(TableKind::Raw),
+            pools4: Pools::build(previous.map(|p| &p.pools4), external.v4),
+            pools6: Pools::build(previous.map(|p| &p.pools6), external.v6),
             rule_counters: workers
                 .clone()
                 .map(|w| RuleCounters::build(&carry, previous.and_then(|p| p.rule_counters.get(w))))
@@ -86,6 +99,16 @@ impl Program {
     /// The rule's name as people are told it: `table/chain/N file:line`, `None` for no such rule.
     pub fn rule_name(&self, rule: RuleId) -> Option<String> {
         self.rules.find(rule).map(ToString::to_string)
+    }
+
+    /// The prefix of a rule's log lines, `None` if it writes none.
+    pub fn log_prefix(&self, rule: RuleId) -> Option<&str> {
+        self.rules.find(rule)?.log_prefix().map(|prefix| &**prefix)
+    }
+
+    /// The name of an interface in the configuration.
+    pub fn interface_name(&self, iface: IfaceId) -> Option<&str> {
+        self.interfaces.find(iface).map(|i| &*i.name)
     }
 
     /// The same rule in the program before this one, `None` for a new rule.

@@ -9,7 +9,7 @@ use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Track};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
-use crate::policy::{NatStateSet, TableKind};
+use crate::policy::NatStateSet;
 use crate::rules::{Facts, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::fate::{Fate, settle};
@@ -22,7 +22,7 @@ pub fn run<B: Buffer, W: Witness<B>>(
     burst: &mut Burst<B>,
     out: &mut Outbox<B>,
 ) {
-    if core.program.rules.is_table_empty(TableKind::Raw) {
+    if !core.program.has_raw_rules {
         return;
     }
     for slot in burst.live() {
