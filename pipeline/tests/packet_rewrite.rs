@@ -374,9 +374,10 @@ proptest! {
             src_port: Port(ports[0]), dst_port: Port(ports[1]), proto: Proto::UDP,
         });
         let mut outside = tuple(host(3), host(2));
-        match kind {
-            Kind::EchoReply => outside.dst_port = Port(ports[2]),
-            _ => outside.src_port = Port(ports[2]),
+        if matches!(kind, Kind::EchoReply) {
+            outside.dst_port = Port(ports[2]);
+        } else {
+            outside.src_port = Port(ports[2]);
         }
         let pair = TuplePair { original: tuple(host(1), host(2)), reply: outside.inverse() };
         error_is_translated(kind, &pair, Direction::Original, host(9).to_be_bytes(), len);
