@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
+use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
@@ -16,7 +17,7 @@ use turnpike_pipeline::packet::reassembly::{
     Ended, FRAGMENT_PIECES_MAX, FRAGMENT_TIMEOUT_V4, FRAGMENT_TIMEOUT_V6, Limits, PieceEnd,
     Reassembler,
 };
-use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
+use turnpike_pipeline::packet::verify::verify_l4;
 
 const INVALID: PieceEnd = PieceEnd::Dropped(DropReason::FragmentInvalid);
 const MEMORY: PieceEnd = PieceEnd::Dropped(DropReason::FragmentMemory);

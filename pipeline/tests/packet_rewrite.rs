@@ -5,6 +5,7 @@
 use std::net::SocketAddr;
 
 use proptest::prelude::*;
+use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::{Address, Family, Port, Proto, Tuple, TuplePair, V4, V6};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
@@ -17,7 +18,7 @@ use turnpike_pipeline::packet::retag::{Tagging, retag};
 use turnpike_pipeline::packet::rewrite::{
     Deltas, decrement_ttl, set_ethernet, translate, translate_quoted,
 };
-use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
+use turnpike_pipeline::packet::verify::verify_l4;
 
 use turnpike_conntrack::ids::Direction;
 

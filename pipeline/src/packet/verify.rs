@@ -1,20 +1,12 @@
 //! Layer-4 checksums of received packets.
 
+use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::Proto;
 
 use super::bytes::u16_at;
 use super::checksum::Sum;
 use super::parse::{Net, Parsed};
 use crate::buffer::{Buffer, RxChecksum};
-
-/// Whether a layer-4 checksum is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Checksum {
-    /// Right, or there is none to check: other protocols, fragments, UDP over IPv4 without one.
-    Good,
-    /// Wrong, or missing where the protocol demands one.
-    Bad,
-}
 
 /// Checks TCP, UDP, UDP-Lite, ICMP and ICMPv6 over all segments, or believes the device.
 ///
