@@ -1,6 +1,6 @@
 //! Layer-4 checksums of received packets.
 
-use turnpike_conntrack::segment::Checksum;
+pub use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::Proto;
 
 use super::bytes::u16_at;
@@ -9,6 +9,9 @@ use super::parse::{Net, Parsed};
 use crate::buffer::{Buffer, RxChecksum};
 
 /// Checks TCP, UDP, UDP-Lite, ICMP and ICMPv6 over all segments, or believes the device.
+///
+/// Good is also what has no checksum to check: other protocols, fragments, UDP over IPv4 with
+/// none. Bad is also one that is missing where the protocol demands it.
 ///
 /// UDP over IPv6 must have a checksum (RFC 8200 section 8.1); UDP-Lite always (RFC 3828).
 pub fn verify_l4<B: Buffer>(buf: &B, parsed: &Parsed) -> Checksum {
