@@ -1,11 +1,7 @@
 //! What is kept per connection, split by how often it is touched.
 //!
 //! [`Hot`] is what a lookup compares and the fast path reads: one cache line for IPv4. [`Warm`] is
-<<<<<<< HEAD
-//! what every packet counts and expiry links. [`TcpWindow`](crate::tcp_window::TcpWindow) is
-=======
 //! what every packet counts and expiry links. `TcpWindow` is
->>>>>>> conntrack
 //! read by TCP segments only. Sizes are asserted in tests: 168 bytes in all for IPv4.
 
 use crate::ids::{ConnState, Direction, Generation};

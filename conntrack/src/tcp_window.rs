@@ -144,15 +144,12 @@ impl TcpWindow {
     fn advance(&mut self, state: TcpState, kind: Kind, seen: &Seen<'_>, liberal: Switch) -> Fit {
         let (s, r) = (seen.from.index(), seen.from.flip().index());
         let tcp = seen.tcp;
-<<<<<<< HEAD
-=======
         if state == TcpState::SynSent && seen.from == Direction::Reply && tcp.flags & RST != 0 {
             // In syn-sent only a reset that acknowledges the SYN counts (RFC 9293, 3.10.7.3); its
             // sequence number means nothing.
             let answers = tcp.flags & ACK != 0 && tcp.ack == self.sides[r].end;
             return if answers { Fit::In } else { Fit::Out };
         }
->>>>>>> conntrack
         let mut sack = self.sack(seen);
         if self.sides[s].max_window == 0 {
             if tcp.flags & SYN != 0 {
@@ -171,15 +168,6 @@ impl TcpWindow {
                 return Fit::In;
             }
         }
-<<<<<<< HEAD
-        if state == TcpState::SynSent && seen.from == Direction::Reply && tcp.flags & RST != 0 {
-            // In syn-sent only a reset that acknowledges the SYN counts (RFC 9293, 3.10.7.3); its
-            // sequence number means nothing.
-            let answers = tcp.flags & ACK != 0 && tcp.ack == self.sides[r].end;
-            return if answers { Fit::In } else { Fit::Out };
-        }
-=======
->>>>>>> conntrack
         let mut ack = tcp.ack;
         if tcp.flags & ACK == 0 || (tcp.flags & RST != 0 && tcp.ack == 0) {
             // No acknowledgement, or a reset of a stack that sets the flag and not the number.
