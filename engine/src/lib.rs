@@ -1,1 +1,11 @@
 //! Turnpike on DPDK: ports, cores, rings, worker and slow-path loops, capture replay.
+//!
+//! The layers, bottom up: [`eal`] starts DPDK; [`mempool`] and [`mbuf`] own packet memory;
+//! [`port`] owns devices and their queues. Unsafe code ends there. Nothing here knows a rule or
+//! a configuration file.
+
+pub mod eal;
+pub mod hugepages;
+pub mod mbuf;
+pub mod mempool;
+pub mod port;
