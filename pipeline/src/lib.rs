@@ -5,7 +5,17 @@
 //! a [`Tick`](turnpike_conntrack::time::Tick).
 
 pub mod buffer;
+pub mod counters;
 pub mod drops;
+pub mod fib;
 pub mod ids;
+pub mod interfaces;
+pub mod lists;
+pub mod outcome;
 pub mod packet;
 pub mod policy;
+pub mod program;
+pub mod rules;
+
+#[cfg(test)]
+mod testing;

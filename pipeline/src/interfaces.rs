@@ -1,0 +1,218 @@
+//! Interfaces as the data path asks for them: by port and VLAN, by list, by address.
+//!
+//! Built from the configuration and from what the engine found out about its ports. An interface
+//! of the configuration keeps its [`IfaceId`]. A port that the engine does not have leaves its
+//! interfaces without a receiver; nothing fails.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use crate::ids::{IfaceId, InterfaceListId, Mac, PORTS_MAX, PortId};
+use crate::policy::{InterfaceList, IpFamily, Policy};
+
+/// What the engine knows about a port of its own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PortFacts {
+    /// The station address.
+    pub mac: Mac,
+    /// The largest IP packet the device carries, in bytes.
+    pub mtu: u16,
+}
+
+/// A logical interface, complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InterfaceFacts {
+    /// Its name in the configuration.
+    pub name: Arc<str>,
+    /// The port that carries it.
+    pub port: PortId,
+    /// The 802.1Q identifier, `None` for untagged frames.
+    pub vlan: Option<u16>,
+    /// The station address of its port.
+    pub mac: Mac,
+    /// The largest IP packet it carries, in bytes: no more than its port does.
+    pub mtu: u16,
+    /// Its configured addresses, each with the prefix that is on the link.
+    pub addresses: Box<[IpNet]>,
+    /// Its IPv6 link-local address, made from `mac`.
+    pub link_local: Ipv6Addr,
+}
+
+impl InterfaceFacts {
+    /// Whether it has a configured address of this family.
+    pub fn has_address(&self, family: IpFamily) -> bool {
+        self.addresses
+            .iter()
+            .any(|net| IpFamily::of(net.addr()) == family)
+    }
+}
+
+/// Every interface of a program.
+#[derive(Debug, Clone, Default)]
+pub struct Interfaces {
+    all: Box<[InterfaceFacts]>,
+    by_port: Box<[PortMap]>,
+    lists: Box<[ListMembers]>,
+    ports: Box<[PortFacts]>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct PortMap {
+    untagged: Option<IfaceId>,
+    /// Sorted by VLAN.
+    tagged: Vec<(u16, IfaceId)>,
+}
+
+#[derive(Debug, Clone)]
+struct ListMembers {
+    name: Box<str>,
+    /// One bit per interface.
+    bits: Box<[u64]>,
+}
+
+impl Interfaces {
+    /// Builds the interfaces of `policy` on the engine's ports; a [`PortId`] is an index into
+    /// `ports`.
+    pub fn build(policy: &Policy, ports: &[PortFacts]) -> Self {
+        let all = policy.interfaces.iter().map(|iface| {
+            let port = ports.get(usize::from(iface.port.0));
+            let mac = port.map_or(Mac::default(), |p| p.mac);
+            InterfaceFacts {
+                name: iface.name.as_str().into(),
+                port: iface.port,
+                vlan: iface.vlan,
+                mac,
+                mtu: port.map_or(iface.mtu, |p| p.mtu.min(iface.mtu)),
+                addresses: iface.addresses.as_slice().into(),
+                link_local: link_local(mac),
+            }
+        });
+        let all: Box<[InterfaceFacts]> = all.collect();
+        let by_port = port_maps(&all);
+        let words = all.len().div_ceil(64);
+        let lists = policy.interface_lists.iter();
+        Self {
+            lists: lists.map(|list| ListMembers::new(list, words)).collect(),
+            ports: ports.into(),
+            by_port,
+            all,
+        }
+    }
+
+    /// The interface that frames with this tag on this port belong to.
+    pub fn by_tag(&self, port: PortId, vlan: Option<u16>) -> Option<IfaceId> {
+        let map = self.by_port.get(usize::from(port.0))?;
+        let Some(vlan) = vlan else {
+            return map.untagged;
+        };
+        let found = map.tagged.binary_search_by_key(&vlan, |(v, _)| *v).ok()?;
+        map.tagged.get(found).map(|(_, id)| *id)
+    }
+
+    /// The interface with this identifier.
+    pub fn find(&self, id: IfaceId) -> Option<&InterfaceFacts> {
+        self.all.get(usize::from(id.0))
+    }
+
+    /// Every interface with its identifier, in configuration order.
+    pub fn iter(&self) -> impl Iterator<Item = (IfaceId, &InterfaceFacts)> {
+        (0..).map(IfaceId).zip(&self.all)
+    }
+
+    /// How many interfaces there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether the interface is in the list; nothing is in a list that does not exist.
+    pub fn is_member(&self, list: InterfaceListId, id: IfaceId) -> bool {
+        let word = self
+            .lists
+            .get(usize::from(list.0))
+            .and_then(|list| list.bits.get(usize::from(id.0) / 64));
+        word.is_some_and(|word| word >> (id.0 % 64) & 1 == 1)
+    }
+
+    /// The name of an interface list.
+    pub fn list_name(&self, list: InterfaceListId) -> Option<&str> {
+        Some(&self.lists.get(usize::from(list.0))?.name)
+    }
+
+    /// What the engine said about a port.
+    pub fn port(&self, port: PortId) -> Option<&PortFacts> {
+        self.ports.get(usize::from(port.0))
+    }
+
+    /// The address to speak to `towards` from when leaving by `id`.
+    ///
+    /// That is the interface's first address whose prefix covers `towards`, else its first of that
+    /// family, else `None`. A link-local destination is spoken to from the link-local address.
+    pub fn source_address(&self, id: IfaceId, towards: IpAddr) -> Option<IpAddr> {
+        let iface = self.find(id)?;
+        if let IpAddr::V6(a) = towards
+            && a.is_unicast_link_local()
+        {
+            return Some(IpAddr::V6(iface.link_local));
+        }
+        let family = IpFamily::of(towards);
+        let mut candidates = iface.addresses.iter().filter(|net| {
+            let link_local = match net.addr() {
+                IpAddr::V4(_) => false,
+                IpAddr::V6(a) => a.is_unicast_link_local(),
+            };
+            IpFamily::of(net.addr()) == family && !link_local
+        });
+        let first = candidates.clone().next()?;
+        let covering = candidates.find(|net| net.contains(&towards));
+        Some(covering.unwrap_or(first).addr())
+    }
+}
+
+impl ListMembers {
+    fn new(list: &InterfaceList, words: usize) -> Self {
+        let mut bits = vec![0u64; words];
+        for member in &list.members {
+            if let Some(word) = bits.get_mut(usize::from(member.0) / 64) {
+                *word |= 1 << (member.0 % 64);
+            }
+        }
+        Self {
+            name: list.name.as_str().into(),
+            bits: bits.into(),
+        }
+    }
+}
+
+fn port_maps(all: &[InterfaceFacts]) -> Box<[PortMap]> {
+    let mut maps = vec![PortMap::default(); PORTS_MAX];
+    for (id, iface) in (0..).map(IfaceId).zip(all) {
+        let Some(map) = maps.get_mut(usize::from(iface.port.0)) else {
+            continue;
+        };
+        match iface.vlan {
+            None => map.untagged = map.untagged.or(Some(id)),
+            Some(vlan) => map.tagged.push((vlan, id)),
+        }
+    }
+    for map in &mut maps {
+        // Stable, and the first of two equal tags stays: configuration refuses such pairs.
+        map.tagged.sort_by_key(|(vlan, _)| *vlan);
+        map.tagged.dedup_by_key(|(vlan, _)| *vlan);
+    }
+    maps.into()
+}
+
+/// fe80::/64 with the modified EUI-64 of the station address (RFC 4291, appendix A).
+fn link_local(mac: Mac) -> Ipv6Addr {
+    let [a, b, c, d, e, g] = mac.0;
+    let id = [a ^ 0x02, b, c, 0xff, 0xfe, d, e, g];
+    let bits = 0xfe80_u128 << 112 | u128::from(u64::from_be_bytes(id));
+    Ipv6Addr::from_bits(bits)
+}
