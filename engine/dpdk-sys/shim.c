@@ -38,6 +38,16 @@ char *tp_mbuf_append(struct rte_mbuf *m, uint16_t len)
 	return rte_pktmbuf_append(m, len);
 }
 
+char *tp_mbuf_prepend(struct rte_mbuf *m, uint16_t len)
+{
+	return rte_pktmbuf_prepend(m, len);
+}
+
+char *tp_mbuf_adj(struct rte_mbuf *m, uint16_t len)
+{
+	return rte_pktmbuf_adj(m, len);
+}
+
 int tp_mbuf_linearize(struct rte_mbuf *m)
 {
 	return rte_pktmbuf_linearize(m);

@@ -1,11 +1,16 @@
 //! Turnpike on DPDK: ports, cores, rings, worker and slow-path loops, capture replay.
 //!
 //! The layers, bottom up: [`eal`] starts DPDK; [`mempool`] and [`mbuf`] own packet memory;
-//! [`port`] owns devices and their queues. Unsafe code ends there. Nothing here knows a rule or
-//! a configuration file.
+//! [`port`] owns devices and their queues. Unsafe code ends there. [`rings`], [`mailbox`] and
+//! [`publish`] are how threads talk. Nothing here knows a rule or a configuration file.
 
+pub mod clock;
 pub mod eal;
 pub mod hugepages;
+pub mod idle;
+pub mod mailbox;
 pub mod mbuf;
 pub mod mempool;
 pub mod port;
+pub mod publish;
+pub mod rings;

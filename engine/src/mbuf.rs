@@ -7,7 +7,7 @@ use std::ptr::NonNull;
 use std::slice;
 
 use dpdk_sys::rte_mbuf;
-use turnpike_pipeline::buffer::{Buffer, RxChecksum};
+use turnpike_pipeline::buffer::{Buffer, NoRoom, RxChecksum};
 
 /// A packet buffer: one segment, or a chain of them for jumbo frames.
 #[derive(Debug)]
@@ -169,6 +169,20 @@ impl Buffer for Mbuf {
             // segment can be freed as a frame of its own.
             unsafe { dpdk_sys::tp_mbuf_free(rest) };
         }
+    }
+
+    fn grow_front(&mut self, n: usize) -> Result<(), NoRoom> {
+        let n = u16::try_from(n).map_err(|_| NoRoom)?;
+        // SAFETY: the buffer is live and ours; null comes back when its headroom is too small.
+        let start = unsafe { dpdk_sys::tp_mbuf_prepend(self.0.as_ptr(), n) };
+        if start.is_null() { Err(NoRoom) } else { Ok(()) }
+    }
+
+    fn shrink_front(&mut self, n: usize) -> Result<(), NoRoom> {
+        let n = u16::try_from(n).map_err(|_| NoRoom)?;
+        // SAFETY: the buffer is live and ours; null comes back when its head is shorter.
+        let start = unsafe { dpdk_sys::tp_mbuf_adj(self.0.as_ptr(), n) };
+        if start.is_null() { Err(NoRoom) } else { Ok(()) }
     }
 
     fn rx_checksum(&self) -> RxChecksum {
