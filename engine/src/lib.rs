@@ -11,6 +11,8 @@ pub mod idle;
 pub mod mailbox;
 pub mod mbuf;
 pub mod mempool;
+pub mod pcap;
 pub mod port;
 pub mod publish;
+pub mod replay;
 pub mod rings;

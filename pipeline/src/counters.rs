@@ -190,12 +190,12 @@ pub enum PuntCause {
     Unresolved,
     /// A packet for the gateway itself.
     Local,
+    /// A packet that has to be cut up for its link.
+    Fragment,
     /// A packet whose sender is told by ICMP why it went no further.
     IcmpError,
     /// A packet that a rule rejected.
     Reject,
-    /// A log line.
-    Log,
 }
 
 impl PuntCause {
@@ -205,9 +205,9 @@ impl PuntCause {
         Self::NeighbourDiscovery,
         Self::Unresolved,
         Self::Local,
+        Self::Fragment,
         Self::IcmpError,
         Self::Reject,
-        Self::Log,
     ];
 
     /// The cause as metrics name it.
@@ -217,9 +217,9 @@ impl PuntCause {
             Self::NeighbourDiscovery => "neighbour-discovery",
             Self::Unresolved => "unresolved",
             Self::Local => "local",
+            Self::Fragment => "fragment",
             Self::IcmpError => "icmp-error",
             Self::Reject => "reject",
-            Self::Log => "log",
         }
     }
 }
@@ -246,6 +246,12 @@ pub struct WorkerCounters {
     pub handed_over: Counter,
     /// Packets that other workers gave to this one.
     pub taken_over: Counter,
+    /// Fragments made of packets that were too large for their link.
+    pub fragments_made: Counter,
+    /// Log events that exceeded the budget of their second.
+    pub logs_suppressed: Counter,
+    /// ICMP errors and resets that exceeded their limit.
+    pub answers_suppressed: Counter,
     /// Packets waiting for something right now.
     pub held: Gauge,
 }
@@ -262,6 +268,9 @@ impl Default for WorkerCounters {
             to_host: Counter::default(),
             handed_over: Counter::default(),
             taken_over: Counter::default(),
+            fragments_made: Counter::default(),
+            logs_suppressed: Counter::default(),
+            answers_suppressed: Counter::default(),
             held: Gauge::default(),
         }
     }

@@ -41,11 +41,10 @@ pub struct InterfaceFacts {
 }
 
 impl InterfaceFacts {
-    /// Whether it has a configured address of this family.
-    pub fn has_address(&self, family: IpFamily) -> bool {
-        self.addresses
-            .iter()
-            .any(|net| IpFamily::of(net.addr()) == family)
+    /// Its configured addresses of one family that mean something beyond the link, in order.
+    pub fn routable(&self, family: IpFamily) -> impl Iterator<Item = IpNet> + Clone {
+        let all = self.addresses.iter().copied();
+        all.filter(move |net| IpFamily::of(net.addr()) == family && !is_link_local(net.addr()))
     }
 }
 
@@ -102,9 +101,11 @@ impl Interfaces {
     }
 
     /// The interface that frames with this tag on this port belong to.
+    ///
+    /// VLAN 0 is a tag that carries a priority only (802.1Q): the frame counts as untagged.
     pub fn by_tag(&self, port: PortId, vlan: Option<u16>) -> Option<IfaceId> {
         let map = self.by_port.get(usize::from(port.0))?;
-        let Some(vlan) = vlan else {
+        let Some(vlan) = vlan.filter(|vlan| *vlan != 0) else {
             return map.untagged;
         };
         let found = map.tagged.binary_search_by_key(&vlan, |(v, _)| *v).ok()?;
@@ -156,19 +157,10 @@ impl Interfaces {
     /// family, else `None`. A link-local destination is spoken to from the link-local address.
     pub fn source_address(&self, id: IfaceId, towards: IpAddr) -> Option<IpAddr> {
         let iface = self.find(id)?;
-        if let IpAddr::V6(a) = towards
-            && a.is_unicast_link_local()
-        {
+        if is_link_local(towards) {
             return Some(IpAddr::V6(iface.link_local));
         }
-        let family = IpFamily::of(towards);
-        let mut candidates = iface.addresses.iter().filter(|net| {
-            let link_local = match net.addr() {
-                IpAddr::V4(_) => false,
-                IpAddr::V6(a) => a.is_unicast_link_local(),
-            };
-            IpFamily::of(net.addr()) == family && !link_local
-        });
+        let mut candidates = iface.routable(IpFamily::of(towards));
         let first = candidates.clone().next()?;
         let covering = candidates.find(|net| net.contains(&towards));
         Some(covering.unwrap_or(first).addr())
@@ -209,10 +201,112 @@ fn port_maps(all: &[InterfaceFacts]) -> Box<[PortMap]> {
     maps.into()
 }
 
+/// Whether this is an IPv6 address that means something on one link only.
+const fn is_link_local(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(a) => a.is_unicast_link_local(),
+    }
+}
+
 /// fe80::/64 with the modified EUI-64 of the station address (RFC 4291, appendix A).
 fn link_local(mac: Mac) -> Ipv6Addr {
     let [a, b, c, d, e, g] = mac.0;
     let id = [a ^ 0x02, b, c, 0xff, 0xfe, d, e, g];
     let bits = 0xfe80_u128 << 112 | u128::from(u64::from_be_bytes(id));
     Ipv6Addr::from_bits(bits)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{gateway, ip, ports};
+
+    fn interfaces() -> Interfaces {
+        let mut policy = gateway();
+        policy.interface_lists = vec![InterfaceList {
+            name: "INSIDE".to_owned(),
+            members: vec![IfaceId(0), IfaceId(2)],
+        }];
+        Interfaces::build(&policy, &ports())
+    }
+
+    #[test]
+    fn a_frame_belongs_to_the_interface_of_its_port_and_tag() {
+        let interfaces = interfaces();
+        let by_tag = |port, vlan| interfaces.by_tag(PortId(port), vlan);
+        assert_eq!(by_tag(0, None), Some(IfaceId(0)));
+        assert_eq!(by_tag(1, None), Some(IfaceId(1)));
+        assert_eq!(by_tag(0, Some(20)), Some(IfaceId(2)));
+        assert_eq!(by_tag(0, Some(21)), None);
+        assert_eq!(by_tag(1, Some(20)), None);
+        assert_eq!(by_tag(2, None), None);
+        assert_eq!(by_tag(255, None), None);
+    }
+
+    #[test]
+    fn a_priority_tag_leaves_the_frame_untagged() {
+        assert_eq!(interfaces().by_tag(PortId(0), Some(0)), Some(IfaceId(0)));
+    }
+
+    #[test]
+    fn many_vlans_on_one_port_are_told_apart() {
+        let mut policy = gateway();
+        let guest = policy.interfaces[2].clone();
+        for vlan in (1..=4094).rev().filter(|v| *v != 20).take(600) {
+            let mut more = guest.clone();
+            more.vlan = Some(vlan);
+            policy.interfaces.push(more);
+        }
+        let interfaces = Interfaces::build(&policy, &ports());
+        for (id, iface) in interfaces.iter() {
+            assert_eq!(interfaces.by_tag(iface.port, iface.vlan), Some(id));
+        }
+        assert_eq!(interfaces.by_tag(PortId(0), Some(1)), None);
+    }
+
+    #[test]
+    fn an_interface_has_its_ports_station_address_and_no_larger_mtu() {
+        let interfaces = interfaces();
+        let wan = interfaces.find(IfaceId(1)).unwrap();
+        assert_eq!(wan.mac, Mac([0x02, 0, 0, 0, 0, 2]));
+        assert_eq!(wan.mtu, 1400);
+        assert_eq!(interfaces.find(IfaceId(2)).unwrap().mtu, 1500);
+        assert!(interfaces.find(IfaceId(3)).is_none());
+    }
+
+    #[test]
+    fn membership_in_a_list_is_per_interface() {
+        let interfaces = interfaces();
+        let inside = InterfaceListId(0);
+        let members: Vec<bool> = (0..4)
+            .map(|id| interfaces.is_member(inside, IfaceId(id)))
+            .collect();
+        assert_eq!(members, [true, false, true, false]);
+        assert!(!interfaces.is_member(inside, IfaceId(64)));
+        assert!(!interfaces.is_member(InterfaceListId(1), IfaceId(0)));
+        assert_eq!(interfaces.list_name(inside), Some("INSIDE"));
+    }
+
+    #[test]
+    fn the_source_address_is_the_one_whose_prefix_covers_the_destination() {
+        let mut policy = gateway();
+        policy.interfaces[1].addresses = ["198.51.100.9/24", "203.0.113.2/24", "fe80::9/64"]
+            .map(|a| a.parse().unwrap())
+            .to_vec();
+        let interfaces = Interfaces::build(&policy, &ports());
+        let source = |towards: &str| interfaces.source_address(IfaceId(1), ip(towards));
+        assert_eq!(source("203.0.113.77"), Some(ip("203.0.113.2")));
+        assert_eq!(source("198.51.100.1"), Some(ip("198.51.100.9")));
+        assert_eq!(source("8.8.8.8"), Some(ip("198.51.100.9")));
+        assert_eq!(source("2001:db8::1"), None);
+        assert_eq!(source("fe80::1"), Some(ip("fe80::ff:fe00:2")));
+        assert_eq!(interfaces.source_address(IfaceId(9), ip("8.8.8.8")), None);
+    }
+
+    #[test]
+    fn the_link_local_address_is_made_from_the_station_address() {
+        let mac = Mac([0x34, 0x56, 0x78, 0x9a, 0xbc, 0xde]);
+        assert_eq!(link_local(mac).to_string(), "fe80::3656:78ff:fe9a:bcde");
+    }
 }

@@ -237,3 +237,267 @@ impl Outcomes {
         self.hasher.hash_one((decision, rules))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ids::ChainId;
+    use crate::policy::{Action, Match, Matchers, PortSet, Rule, TableKind};
+    use crate::program::Program;
+    use crate::rules::linear::Verdict;
+    use crate::rules::path::PATH_MAX;
+    use crate::rules::{CompiledRule, Facts, Observer, Recorder, evaluate};
+    use crate::testing::{bare, chain, compile, gateway, rule};
+    use proptest::prelude::*;
+    use turnpike_conntrack::ids::WorkerId;
+    use turnpike_conntrack::tuple::Proto;
+
+    fn program(raw: Vec<Rule>, forward: Vec<Rule>, custom: Vec<Rule>) -> Program {
+        let mut policy = gateway();
+        policy.raw.chains = vec![chain("prerouting", raw)];
+        policy.filter.chains = vec![chain("forward", forward), chain("custom", custom)];
+        compile(&policy)
+    }
+
+    fn packet(port: u16) -> Facts {
+        Facts {
+            src_port: Some(1024),
+            dst_port: Some(port),
+            ..bare("192.168.88.2", "8.8.8.8", Proto::UDP)
+        }
+    }
+
+    /// Counts as the meaning has it: each match when it happens.
+    struct Direct<'a>(&'a mut Vec<Counts>, u64);
+
+    impl Observer for Direct<'_> {
+        fn matched(&mut self, id: RuleId, _: &CompiledRule) {
+            self.0[usize::try_from(id.0).unwrap()] += Counts {
+                packets: 1,
+                bytes: self.1,
+            };
+        }
+    }
+
+    /// raw, then filter, as a worker does for the first packet of a direction.
+    fn judge(program: &Program, facts: &Facts, seen: &mut impl Observer) -> Decision {
+        let raw = evaluate(program, TableKind::Raw, ChainId(0), facts, seen);
+        if raw.verdict == Verdict::Drop {
+            return raw;
+        }
+        evaluate(program, TableKind::Filter, ChainId(0), facts, seen)
+    }
+
+    fn counters(program: &Program) -> &RuleCounters {
+        program.rule_counters(WorkerId(0)).unwrap()
+    }
+
+    fn settle(program: &Program, outcomes: &mut Outcomes, port: u16, bytes: u64) -> OutcomeId {
+        let mut path = Path::new();
+        let mut recorder = Recorder {
+            path: &mut path,
+            counters: counters(program),
+            bytes,
+        };
+        let decision = judge(program, &packet(port), &mut recorder);
+        outcomes.settle(decision, &path, counters(program), bytes)
+    }
+
+    fn on_port(port: u16, action: Action) -> Rule {
+        Rule {
+            matchers: Matchers {
+                dst_port: Some(Match {
+                    value: PortSet::new([port..=port]),
+                    negated: false,
+                }),
+                ..Matchers::default()
+            },
+            ..rule(action)
+        }
+    }
+
+    #[test]
+    fn equal_ways_share_an_outcome_and_different_ones_do_not() {
+        let program = program(
+            vec![],
+            vec![on_port(53, Action::Passthrough), rule(Action::Accept)],
+            vec![],
+        );
+        let mut outcomes = Outcomes::with_limit(10);
+        let other = settle(&program, &mut outcomes, 80, 1);
+        let dns = settle(&program, &mut outcomes, 53, 1);
+        assert_ne!(other, dns);
+        assert_eq!(settle(&program, &mut outcomes, 443, 1), other);
+        assert_eq!(outcomes.len(), 2);
+        let found = outcomes.find(dns).unwrap();
+        assert_eq!(found.rules, [RuleId(0), RuleId(1)]);
+        assert_eq!(found.decision.rule, Some(RuleId(1)));
+        assert_eq!(found.decision.verdict, Verdict::Accept);
+    }
+
+    #[test]
+    fn an_outcome_says_who_logs_and_whether_fasttrack_is_set() {
+        let logging = Rule {
+            log: Some("seen: ".into()),
+            ..rule(Action::Accept)
+        };
+        let program = program(
+            vec![],
+            vec![
+                on_port(53, Action::Log("dns: ".into())),
+                on_port(80, Action::Fasttrack),
+                logging,
+            ],
+            vec![],
+        );
+        let mut outcomes = Outcomes::with_limit(10);
+        let dns = settle(&program, &mut outcomes, 53, 1);
+        let web = settle(&program, &mut outcomes, 80, 1);
+        let found = outcomes.find(dns).unwrap();
+        assert_eq!(
+            (found.logs, found.fasttrack),
+            (&[RuleId(0), RuleId(2)][..], false)
+        );
+        let found = outcomes.find(web).unwrap();
+        assert_eq!((found.logs, found.fasttrack), (&[RuleId(2)][..], true));
+    }
+
+    #[test]
+    fn a_full_table_hands_out_none_and_counts_exactly() {
+        let rules = (1..=3).map(|port| on_port(port, Action::Accept)).collect();
+        let program = program(vec![], rules, vec![]);
+        let mut outcomes = Outcomes::with_limit(2);
+        let ids: Vec<OutcomeId> = (1..=3)
+            .map(|port| settle(&program, &mut outcomes, port, 100))
+            .collect();
+        assert_eq!(ids, [OutcomeId(1), OutcomeId(2), OutcomeId::NONE]);
+        assert!(outcomes.find(OutcomeId::NONE).is_none());
+        outcomes.account(OutcomeId::NONE, 100);
+        outcomes.fold(counters(&program));
+        let once = Counts {
+            packets: 1,
+            bytes: 100,
+        };
+        for rule in 0..3 {
+            assert_eq!(program.rule_counts(RuleId(rule)), once, "rule {rule}");
+        }
+    }
+
+    #[test]
+    fn a_way_longer_than_a_path_is_not_kept_and_counts_exactly() {
+        let long = PATH_MAX + 7;
+        let mut rules = vec![rule(Action::Passthrough); long];
+        rules.push(rule(Action::Drop));
+        let program = program(vec![], rules, vec![]);
+        let mut outcomes = Outcomes::with_limit(10);
+        assert!(settle(&program, &mut outcomes, 1, 60).is_none());
+        assert!(settle(&program, &mut outcomes, 1, 40).is_none());
+        assert!(outcomes.is_empty());
+        outcomes.fold(counters(&program));
+        for (rule, _) in program.rules.iter() {
+            let counts = program.rule_counts(rule);
+            assert_eq!((counts.packets, counts.bytes), (2, 100), "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn nothing_is_allocated_once_the_table_stands() {
+        let rules = (1..=200)
+            .map(|port| on_port(port, Action::Accept))
+            .collect();
+        let program = program(vec![], rules, vec![]);
+        let mut outcomes = Outcomes::with_limit(200);
+        let sizes = |o: &Outcomes| {
+            let tables = [
+                o.entries.capacity(),
+                o.counts.capacity(),
+                o.dirty.capacity(),
+            ];
+            (tables, o.arena.capacity(), o.known.capacity())
+        };
+        let before = sizes(&outcomes);
+        for port in 1..=300 {
+            settle(&program, &mut outcomes, port, 1);
+        }
+        assert_eq!(outcomes.len(), 200);
+        assert_eq!(sizes(&outcomes), before);
+    }
+
+    #[test]
+    fn clearing_counts_what_was_not_folded_and_forgets_the_outcomes() {
+        let program = program(vec![], vec![rule(Action::Accept)], vec![]);
+        let mut outcomes = Outcomes::with_limit(10);
+        let id = settle(&program, &mut outcomes, 1, 10);
+        outcomes.account(id, 5);
+        outcomes.clear(counters(&program));
+        let counts = program.rule_counts(RuleId(0));
+        assert_eq!((counts.packets, counts.bytes), (2, 15));
+        assert!(outcomes.find(id).is_none());
+        outcomes.account(id, 99);
+        outcomes.fold(counters(&program));
+        assert_eq!(program.rule_counts(RuleId(0)).packets, 2);
+    }
+
+    fn any_rule(jumps: bool) -> impl Strategy<Value = Rule> {
+        let action = prop_oneof![
+            3 => Just(Action::Passthrough),
+            2 => Just(Action::Log("".into())),
+            1 => Just(Action::Fasttrack),
+            1 => Just(Action::Accept),
+            1 => Just(Action::Drop),
+            1 => Just(Action::Return),
+            3 => Just(if jumps { Action::Jump(ChainId(1)) } else { Action::Passthrough }),
+        ];
+        let ports =
+            (1u16..6, 0u16..4).prop_map(|(first, more)| PortSet::new([first..=first + more]));
+        (action, ports, any::<bool>()).prop_map(|(action, ports, negated)| Rule {
+            matchers: Matchers {
+                dst_port: Some(Match {
+                    value: ports,
+                    negated,
+                }),
+                ..Matchers::default()
+            },
+            ..rule(action)
+        })
+    }
+
+    fn rules(jumps: bool, most: usize) -> impl Strategy<Value = Vec<Rule>> {
+        proptest::collection::vec(any_rule(jumps), 0..most)
+    }
+
+    proptest! {
+        #[test]
+        fn counting_by_outcome_equals_counting_each_match(
+            raw in rules(false, 6),
+            forward in rules(true, 12),
+            // Long enough for some paths to overflow.
+            custom in rules(false, 24),
+            limit in 0usize..6,
+            packets in proptest::collection::vec((1u16..8, 20u64..1500, any::<bool>()), 1..60),
+        ) {
+            let program = program(raw, forward, custom);
+            let mut direct = vec![Counts::default(); program.rules.len()];
+            let mut outcomes = Outcomes::with_limit(limit);
+            let mut cached = std::collections::HashMap::new();
+            for (port, bytes, fold) in packets {
+                let decision = judge(&program, &packet(port), &mut Direct(&mut direct, bytes));
+                let id = *cached.entry(port).or_insert(OutcomeId::NONE);
+                if id.is_none() {
+                    cached.insert(port, settle(&program, &mut outcomes, port, bytes));
+                } else {
+                    prop_assert_eq!(outcomes.find(id).unwrap().decision, decision);
+                    outcomes.account(id, bytes);
+                }
+                if fold {
+                    outcomes.fold(counters(&program));
+                }
+            }
+            outcomes.fold(counters(&program));
+            for (rule, _) in program.rules.iter() {
+                let expected = direct[usize::try_from(rule.0).unwrap()];
+                prop_assert_eq!(program.rule_counts(rule), expected, "{:?}", rule);
+            }
+        }
+    }
+}

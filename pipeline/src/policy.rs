@@ -172,7 +172,7 @@ impl TableKind {
     pub const fn built_in_chains(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["prerouting", "output"],
-            Self::Nat => &["dstnat", "srcnat", "output", "input"],
+            Self::Nat => &["dstnat", "srcnat"],
             Self::Filter => &["input", "forward", "output"],
         }
     }

@@ -64,7 +64,7 @@ impl<W> Core<W> {
     where
         W: Witness<B>,
     {
-        self.counters.drop_packet(reason);
+        self.counters.dropped(reason).add(1);
         self.witness.end(&buf, &End { reason: Some(reason), ..end });
     }
 }
@@ -80,7 +80,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// A worker with empty tables, telling `witness` of every packet's end.
     pub fn new(setup: WorkerSetup, witness: W) -> Self {
         let WorkerSetup { id, program, conntrack, counters, neighbours } = setup;
-        let outcomes = Outcomes::new(program.generation);
+        let outcomes = Outcomes::default();
         let core = Core {
             id,
             now: Tick::default(),
@@ -163,19 +163,19 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         stages::outcome::run::<V4, B, W>(core, burst, out);
         stages::outcome::run::<V6, B, W>(core, burst, out);
         stages::judge::run(core, burst, out);
-        stages::rewrite::run(core, burst);
+        stages::rewrite::run(core, burst, out);
         stages::link::run(core, burst, out);
     }
 
     /// Makes `program` the one that judges from the next packet on.
     ///
-    /// Rule counters follow rules whose text is unchanged; every flow is judged again on its next
-    /// packet, because its generation is no longer this one's.
+    /// Every flow is judged again on its next packet, because its generation is no longer this
+    /// one's; rules whose text is unchanged go on counting where they were.
     pub fn adopt(&mut self, program: Arc<Program>) {
-        self.fold();
         let core = &mut self.core;
-        program.adopt_counters(&core.program, core.id);
-        core.outcomes = Outcomes::new(program.generation);
+        if let Some(counters) = core.program.rule_counters(core.id) {
+            core.outcomes.clear(counters);
+        }
         core.next_hops.compact();
         core.program = program;
     }
@@ -192,13 +192,13 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// Makes the shared rule counters exact at this moment.
     pub fn fold(&mut self) {
         let core = &mut self.core;
-        if let Some(counters) = core.program.counters(core.id) {
+        if let Some(counters) = core.program.rule_counters(core.id) {
             core.outcomes.fold(counters);
         }
     }
 
     /// Which worker the frame belongs to, by the hash of the port that received it.
-    pub fn owner_of(&self, port: PortId, frame: &mut B) -> WorkerId {
+    pub fn owner_of(&self, port: PortId, frame: &B) -> WorkerId {
         stages::distribute::owner_of(&self.core, port, frame)
     }
 

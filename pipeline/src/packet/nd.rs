@@ -77,6 +77,14 @@ pub const fn is_discovery(parsed: &Parsed) -> bool {
     )
 }
 
+/// Whether the packet is a neighbour solicitation or advertisement, well-formed or not.
+pub const fn is_resolution(parsed: &Parsed) -> bool {
+    matches!(
+        (parsed.proto, parsed.icmp()),
+        (Proto::ICMPV6, Some((135 | 136, _)))
+    )
+}
+
 /// Whether the packet is of multicast listener discovery (RFC 2710, RFC 3810).
 pub const fn is_listener_discovery(parsed: &Parsed) -> bool {
     matches!(

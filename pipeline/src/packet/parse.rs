@@ -203,6 +203,15 @@ impl Parsed {
         }
     }
 
+    /// Source and destination port, if the packet has them.
+    pub const fn ports(&self) -> Option<(Port, Port)> {
+        match self.transport {
+            Transport::Ports { src, dst } => Some((src, dst)),
+            Transport::Tcp(tcp) => Some((tcp.src, tcp.dst)),
+            Transport::Other | Transport::Icmp { .. } => None,
+        }
+    }
+
     /// The TCP header, if it has one.
     pub const fn tcp(&self) -> Option<Tcp> {
         match self.transport {

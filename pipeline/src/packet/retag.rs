@@ -15,6 +15,15 @@ pub enum Tagging {
 }
 
 impl Tagging {
+    /// Whether a frame carries other tags than these.
+    pub fn differs_from(self, parsed: &Parsed) -> bool {
+        let wanted = match self {
+            Self::Untagged => None,
+            Self::Tagged(id) => Some(id),
+        };
+        self.header_len() != usize::from(parsed.link.len) || parsed.link.vlan != wanted
+    }
+
     const fn header_len(self) -> usize {
         match self {
             Self::Untagged => ETHERNET_LEN,

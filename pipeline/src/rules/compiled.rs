@@ -173,6 +173,11 @@ impl Rules {
         Some(self.span(table, chain)?.rules.clone())
     }
 
+    /// Whether no chain of the table has a rule.
+    pub fn is_table_empty(&self, table: TableKind) -> bool {
+        !self.iter().any(|(_, rule)| rule.table == table)
+    }
+
     /// The name of a chain.
     pub fn chain_name(&self, table: TableKind, chain: ChainId) -> Option<&Arc<str>> {
         Some(&self.span(table, chain)?.name)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use turnpike_conntrack::tuple::{Address, Family};
 
 use crate::interfaces::Interfaces;
-use crate::policy::{Action, AddressRange, TableKind};
+use crate::policy::{Action, AddressRange, IpFamily, TableKind};
 use crate::rules::compiled::{CompiledRule, Rules};
 
 /// The external addresses of one family that some nat rule may translate to, each once.
@@ -59,7 +59,8 @@ fn leaving_addresses<F: Family>(
         tests.all(|test| test.admits_out(*id, interfaces))
     });
     leaving
-        .flat_map(|(_, iface)| &iface.addresses)
+        .flat_map(|(_, iface)| [IpFamily::V4, IpFamily::V6].map(|f| iface.routable(f)))
+        .flatten()
         .filter_map(|net| F::Addr::from_ip(net.addr()))
 }
 

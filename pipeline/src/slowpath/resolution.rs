@@ -33,7 +33,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             .and_then(|parsed| arp::read(buf.head(), &parsed));
         if let Some(packet) = heard {
             let to_us = self.owns(iface, IpAddr::from(packet.target.ip));
-            self.learn(iface, packet.sender.ip.into(), packet.sender.mac, to_us, now, out);
+            let how = if to_us { Heard::Addressed } else { Heard::Overheard };
+            self.learn(iface, packet.sender.ip.into(), packet.sender.mac, how, now, out);
             if to_us && packet.kind == ArpKind::Request {
                 let own = Station { mac: self.mac_of(iface), ip: packet.target.ip };
                 arp::reply(&mut self.frame, own, packet.sender);
@@ -59,7 +60,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                 if self.owns(iface, IpAddr::from(asked.target)) {
                     let asker = IpAddr::from(asked.from);
                     if let Some(mac) = asked.link.filter(|_| !asker.is_unspecified()) {
-                        self.learn(iface, asker, mac, true, now, out);
+                        self.learn(iface, asker, mac, Heard::Addressed, now, out);
                     }
                     let own = Station6 { mac: self.mac_of(iface), ip: asked.target };
                     let to = asked.link.unwrap_or(link_src);
@@ -69,7 +70,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             }
             Some((Nd::Advertisement(news), link_src)) => {
                 let mac = news.link.unwrap_or(link_src);
-                self.learn(iface, news.target.into(), mac, false, now, out);
+                self.learn(iface, news.target.into(), mac, Heard::Overheard, now, out);
             }
             None => {}
         }
@@ -128,7 +129,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         iface: IfaceId,
         address: IpAddr,
         mac: Mac,
-        addressed: bool,
+        how: Heard,
         now: Tick,
         out: &mut SlowOutbox<P::Buf>,
     ) {
@@ -136,7 +137,6 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         if !plausible || !self.is_on_link(iface, address) || self.owns(iface, address) {
             return;
         }
-        let how = if addressed { Heard::Addressed } else { Heard::Overheard };
         self.neighbours.heard((iface, address), mac, how, now, &mut self.events);
         self.carry_out(now, out);
     }

@@ -10,7 +10,9 @@ use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, PortId};
 use crate::outbox::{Outbox, Punt, PuntKind};
+use crate::packet::nd::{is_discovery, is_listener_discovery, is_resolution};
 use crate::packet::parse::{Net, Parsed, parse};
+use crate::stages::transmit;
 use crate::witness::{End, Ending, Witness};
 use crate::worker::Core;
 
@@ -25,11 +27,11 @@ pub fn frame<B: Buffer, W: Witness<B>>(
 ) {
     let length = buf.frame_len();
     let parsed = parse(&mut buf);
-    let vlan = parsed.as_ref().ok().and_then(|p| p.link.vlan);
-    let interface = core.program.interfaces.by_frame(port, vlan);
-    if origin == Origin::Wire {
-        let counted = interface.or_else(|| core.program.interfaces.by_frame(port, None));
-        core.counters.receive(counted, length);
+    let interface = parsed.as_ref().ok().and_then(|p| interface_of(core, port, p));
+    match origin {
+        Origin::Wire => count_received(core, port, interface, length),
+        Origin::Distributed | Origin::Steered => core.counters.taken_over.add(1),
+        Origin::Local | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
         core.drop_packet(buf, reason, End::bare(Ending::Drop, None));
@@ -50,10 +52,10 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     if let Err(reason) = plausible(&buf, &parsed) {
         return refused(core, buf, reason);
     }
-    if parsed.is_neighbour_discovery() {
+    if is_resolution(&parsed) {
         return consume(core, buf, PuntKind::Discovery(interface), out);
     }
-    let tracked = core.program.tracking.enabled && !parsed.is_link_local_signalling();
+    let tracked = core.program.tracking.enabled && !is_discovery(&parsed) && !is_listener_discovery(&parsed);
     let track = if tracked { Track::Missed } else { Track::Exempt };
     let meta = Meta {
         parsed,
@@ -65,6 +67,25 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         rule: None,
     };
     push(core, burst, buf, meta);
+}
+
+/// The interface that a frame's tags belong to; two tags belong to none.
+fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<IfaceId> {
+    if parsed.link.inner_vlan.is_some() {
+        return None;
+    }
+    core.program.interfaces.by_tag(port, parsed.link.vlan.map(|id| id.0))
+}
+
+/// Counts a frame for its interface; one that belongs to none counts for its port's untagged one.
+fn count_received<W>(core: &Core<W>, port: PortId, interface: Option<IfaceId>, length: usize) {
+    let bytes = length as u64;
+    core.counters.received.packet(bytes);
+    let interface = interface.or_else(|| core.program.interfaces.by_tag(port, None));
+    let counters = core.program.interface_counters(core.id);
+    if let Some(cell) = interface.and_then(|i| counters?.find(i)) {
+        cell.received.packet(bytes);
+    }
 }
 
 /// Admits an IP packet that the gateway made, behind a blank Ethernet header.
@@ -107,12 +128,12 @@ fn consume<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     core.witness.end(&buf, &End::bare(Ending::Consumed, None));
-    out.punts.push(Punt { buf, from: core.id, kind });
+    transmit::punt(core, Punt { buf, from: core.id, kind }, out);
 }
 
 fn addressed_to_us<W>(core: &Core<W>, interface: IfaceId, parsed: &Parsed) -> bool {
     parsed.link.dst.is_multicast()
-        || core.program.interfaces.mac(interface) == Some(parsed.link.dst)
+        || core.program.interfaces.find(interface).is_some_and(|i| i.mac == parsed.link.dst)
 }
 
 /// Refuses addresses that no packet on a wire can have (RFC 1122 section 3.2.1.3, RFC 4291).

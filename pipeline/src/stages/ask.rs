@@ -1,7 +1,6 @@
 //! Putting questions to the rules: facts from a packet, the verdict, and what a match entails.
 
-use std::net::IpAddr;
-
+use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
 
@@ -13,6 +12,7 @@ use crate::log::{LOG_EVENTS_PER_SECOND_MAX, LogEvent};
 use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
 use crate::policy::{NatStateSet, TableKind};
+use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Recorder, Verdict, evaluate};
 use crate::stages::fate::Fate;
 use crate::worker::Core;
@@ -184,7 +184,23 @@ pub fn log<B: Buffer, W>(
     }
 }
 
-/// An address without its family in the type.
-pub fn ip<F: Family>(address: F::Addr) -> IpAddr {
-    address.to_ip()
+/// Counts a packet under an outcome kept before, and logs what its rules log.
+///
+/// `None`, and nothing counted, if the outcome does not exist any more.
+pub fn again<B: Buffer, W>(
+    core: &mut Core<W>,
+    id: OutcomeId,
+    packet: (&B, &Meta),
+    view: impl FnOnce(&Core<W>) -> Facts,
+    out: &mut Outbox<B>,
+) -> Option<Judged> {
+    let outcome = core.outcomes.find(id)?;
+    let judged = Judged { decision: outcome.decision, outcome: id, fasttrack: outcome.fasttrack };
+    let logs: ArrayVec<RuleId, LOGS_MAX> = outcome.logs.iter().copied().collect();
+    core.outcomes.account(id, u64::from(packet.1.parsed.ip_len));
+    if !logs.is_empty() {
+        let facts = view(core);
+        log(core, &logs, &facts, packet, out);
+    }
+    Some(judged)
 }

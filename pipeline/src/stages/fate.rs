@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta};
 use crate::drops::DropReason;
 use crate::outbox::{Found, Handover, Outbox, Punt, PuntKind};
+use crate::stages::transmit;
 use crate::witness::{End, Ending, Witness};
 use crate::worker::Core;
 
@@ -45,7 +46,7 @@ pub fn settle<B: Buffer, W: Witness<B>>(
         }
         Fate::Handover(worker) => {
             if let Some((buf, meta)) = burst.take(slot) {
-                core.counters.hand_over();
+                core.counters.handed_over.add(1);
                 let handover = Handover { buf, port: meta.port, found: Found::AsOwner };
                 out.handover.push((worker, handover));
             }
@@ -70,7 +71,7 @@ fn refuse<B: Buffer, W: Witness<B>>(
     let Some((buf, meta)) = burst.take(slot) else { return };
     let ending =
         if reason == DropReason::FilterReject { Ending::Reject } else { Ending::Drop };
-    core.counters.drop_packet(reason);
+    core.counters.dropped(reason).add(1);
     core.witness.end(&buf, &End { reason: Some(reason), ..end_of(&meta, ending) });
-    out.punts.push(Punt { buf, from: core.id, kind: notice });
+    transmit::punt(core, Punt { buf, from: core.id, kind: notice }, out);
 }

@@ -10,10 +10,11 @@
 
 use std::net::IpAddr;
 
+use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
 use turnpike_conntrack::table::{CommitError, NewConnection};
-use turnpike_conntrack::tracker::TableOf;
-use turnpike_conntrack::tuple::{TuplePair, V4, V6};
+use turnpike_conntrack::segment::Checksum;
+use turnpike_conntrack::tuple::{Address, Tuple, TuplePair, V4, V6};
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Origin, Track, Way};
@@ -22,10 +23,13 @@ use crate::fib::NextHop;
 use crate::ids::IfaceId;
 use crate::nexthop::{CachedWay, Lookup};
 use crate::outbox::{ErrorKind, Outbox, PuntKind};
-use crate::packet::checksum::verify_l4;
+use crate::packet::echo;
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
+use crate::packet::verify::verify_l4;
+use crate::policy::NatStateSet;
 use crate::stages::ask::{self, Hook, Judged};
+use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::view::View;
 use crate::stages::{nat, track};
@@ -52,7 +56,7 @@ pub fn run<B: Buffer, W: Witness<B>>(
     }
 }
 
-fn packet<F: TableOf, B: Buffer, W: Witness<B>>(
+fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -97,7 +101,7 @@ fn packet<F: TableOf, B: Buffer, W: Witness<B>>(
 
 /// A miss of the bulk lookup, looked at once more: an earlier packet of this burst may have opened
 /// the connection, and another worker may own it. Left as a miss, the packet may open one.
-fn look_again<F: TableOf, B: Buffer, W: Witness<B>>(
+fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -121,23 +125,23 @@ fn look_again<F: TableOf, B: Buffer, W: Witness<B>>(
     if let Some(owner) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
         return Fate::Handover(owner);
     }
-    if quote.is_some() || verify_l4(buf, &meta.parsed).is_bad() {
-        meta.track = Track::Invalid;
-        return Fate::Pass;
-    }
-    let segment = segment(buf.head(), &meta.parsed, verify_l4(buf, &meta.parsed));
+    let checksum = verify_l4(buf, &meta.parsed);
+    let segment = segment(buf.head(), &meta.parsed, checksum);
     let table = F::table(&core.conntrack);
-    if table.admits(&key, &segment, &core.program.tracking.config).is_err() {
+    let admitted = quote.is_none()
+        && checksum == Checksum::Good
+        && table.admits(&key, &segment, &core.program.tracking.config).is_ok();
+    if !admitted {
         meta.track = Track::Invalid;
     }
     Fate::Pass
 }
 
 /// The other worker that owns the connection of a received packet, if there is one.
-fn elsewhere<F: TableOf, W>(
+fn elsewhere<F: Stack, W>(
     core: &Core<W>,
     meta: &Meta,
-    key: &turnpike_conntrack::tuple::Tuple<F>,
+    key: &Tuple<F>,
     is_error: bool,
 ) -> Option<WorkerId> {
     match meta.origin {
@@ -167,7 +171,7 @@ impl Judgement {
 }
 
 /// Routes and filters a packet whose destination translation is decided.
-fn judge<F: TableOf, B: Buffer, W: Witness<B>>(
+fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -175,7 +179,7 @@ fn judge<F: TableOf, B: Buffer, W: Witness<B>>(
     state: ConnState,
     out: &mut Outbox<B>,
 ) -> Judgement {
-    let destination = F::ip(view.outgoing.dst);
+    let destination = view.outgoing.dst.to_ip();
     let routed = match route(core, meta, destination) {
         Ok(routed) => routed,
         Err(fate) => return Judgement::ended(fate),
@@ -190,9 +194,15 @@ fn judge<F: TableOf, B: Buffer, W: Witness<B>>(
         (false, Way::Local) => Hook::FilterInput,
         (false, Way::Undecided | Way::NextHop(_) | Way::Resolve(..)) => Hook::FilterForward,
     };
-    let facts = ask::facts(&view.at_filter(), meta, routed.out_interface, state);
-    let judged = ask::filter(core, hook, &facts, buf, meta, out);
-    meta.rule = judged.rule;
+    let nat_state = match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => nat_state::<F, W>(core, flow),
+        Track::Missed if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
+        Track::Missed | Track::Exempt | Track::Invalid => NatStateSet::default(),
+    };
+    let (tuple, egress) = (view.at_filter(), routed.out_interface);
+    let facts = ask::facts(&tuple, meta, egress, Some(state), nat_state);
+    let judged = ask::filter(core, hook, &facts, (buf, &*meta), out);
+    meta.rule = judged.decision.rule;
     let fate = match judged.refusal(meta) {
         Some(fate) => fate,
         None => accepted(meta, &routed, destination),
@@ -205,9 +215,22 @@ fn judge<F: TableOf, B: Buffer, W: Witness<B>>(
     Judgement { fate, way, filter: Some(judged) }
 }
 
+/// How a connection is translated.
+pub fn nat_state<F: Stack, W>(core: &Core<W>, flow: FlowRef) -> NatStateSet {
+    let flags = F::table(&core.conntrack).flags(flow.id);
+    let mut set = NatStateSet::default();
+    if flags.contains(Flags::SRCNAT) {
+        set.0 |= NatStateSet::SRCNAT;
+    }
+    if flags.contains(Flags::DSTNAT) {
+        set.0 |= NatStateSet::DSTNAT;
+    }
+    set
+}
+
 /// An accepted packet goes its way, unless it is for the gateway and nothing there wants it.
 fn accepted(meta: &mut Meta, routed: &Routed, destination: IpAddr) -> Fate {
-    if routed.way == Way::Local && !meta.parsed.is_echo_request() {
+    if routed.way == Way::Local && !echo::is_request(&meta.parsed) {
         let heard_by_many = destination.is_multicast() || routed.broadcast;
         return match meta.in_interface {
             Some(iface) if !heard_by_many => {
@@ -291,7 +314,7 @@ pub fn forwardable<W>(
 }
 
 /// Keeps the judgement in the flow, so that its next packet need not be judged.
-fn remember<F: TableOf, W>(
+fn remember<F: Stack, W>(
     core: &mut Core<W>,
     meta: &Meta,
     flow: FlowRef,
@@ -308,7 +331,7 @@ fn remember<F: TableOf, W>(
     cached.generation = generation;
     cached.state = state;
     cached.in_interface = in_interface_bits(meta);
-    cached.outcome = judged.outcome.to_bits();
+    cached.outcome = judged.outcome.0;
     cached.next_hop = judgement.way.to_bits();
     table.set_cached(flow, cached);
 }
@@ -319,7 +342,7 @@ pub fn in_interface_bits(meta: &Meta) -> u16 {
 }
 
 /// A packet that may open a connection: translated, judged, and only then entered in the table.
-fn open<F: TableOf, B: Buffer, W: Witness<B>>(
+fn open<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -328,10 +351,11 @@ fn open<F: TableOf, B: Buffer, W: Witness<B>>(
 ) -> Fate {
     let state = ConnState::New;
     if !meta.origin.is_local() {
-        if core.program.fib.is_local(F::ip(view.incoming.src)) {
+        let source = view.incoming.src.to_ip();
+        if core.program.fib.lookup(source) == Some(NextHop::Local) {
             return Fate::Drop(DropReason::MartianSource);
         }
-        view.outgoing = match nat::destination(core, buf, meta, &view, out) {
+        view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
             Ok(tuple) => tuple,
             Err(reason) => return Fate::Drop(reason),
         };
@@ -340,7 +364,7 @@ fn open<F: TableOf, B: Buffer, W: Witness<B>>(
     if judgement.fate != Fate::Pass {
         return judgement.fate;
     }
-    let source = match nat::source(core, buf, meta, &view, out) {
+    let source = match nat::source(core, (buf, &*meta), &view, out_interface(core, meta), out) {
         Ok(source) => source,
         Err(reason) => return Fate::Drop(reason),
     };
@@ -368,5 +392,14 @@ fn open<F: TableOf, B: Buffer, W: Witness<B>>(
             CommitError::SteeringFull => DropReason::SteeringFull,
             CommitError::NatClash => DropReason::NatClash,
         }),
+    }
+}
+
+/// The interface an accepted packet leaves by.
+fn out_interface<W>(core: &Core<W>, meta: &Meta) -> Option<IfaceId> {
+    match meta.way {
+        Way::NextHop(id) => core.next_hops.entry(id).map(|hop| hop.interface),
+        Way::Resolve(iface, _) => Some(iface),
+        Way::Local | Way::Undecided => None,
     }
 }

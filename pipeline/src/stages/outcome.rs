@@ -6,7 +6,6 @@
 //! the judge, uncounted.
 
 use turnpike_conntrack::ids::{ConnState, FlowRef};
-use turnpike_conntrack::tracker::TableOf;
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Track, Way};
@@ -14,13 +13,15 @@ use crate::nexthop::CachedWay;
 use crate::outbox::Outbox;
 use crate::outcome::OutcomeId;
 use crate::stages::ask;
+use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
-use crate::stages::judge::{forwardable, in_interface_bits};
+use crate::stages::judge::{forwardable, in_interface_bits, nat_state};
+use crate::stages::view::View;
 use crate::witness::Witness;
 use crate::worker::Core;
 
 /// Applies cached outcomes to the live packets of one family.
-pub fn run<F: TableOf, B: Buffer, W: Witness<B>>(
+pub fn run<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     burst: &mut Burst<B>,
     out: &mut Outbox<B>,
@@ -36,7 +37,7 @@ pub fn run<F: TableOf, B: Buffer, W: Witness<B>>(
     }
 }
 
-fn packet<F: TableOf, B: Buffer, W: Witness<B>>(
+fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -45,12 +46,14 @@ fn packet<F: TableOf, B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) -> Fate {
     let cached = F::table(&core.conntrack).cached(flow);
-    let valid = cached.generation == core.program.generation
+    let id = OutcomeId(cached.outcome);
+    let valid = !id.is_none()
+        && cached.generation == core.program.generation
         && cached.state == state
         && cached.in_interface == in_interface_bits(meta);
-    let Some(id) = OutcomeId::from_bits(cached.outcome).filter(|_| valid) else {
+    if !valid {
         return Fate::Pass;
-    };
+    }
     let (way, out_interface) = match CachedWay::from_bits(cached.next_hop) {
         CachedWay::Unknown => return Fate::Pass,
         CachedWay::Local => (Way::Local, None),
@@ -64,8 +67,16 @@ fn packet<F: TableOf, B: Buffer, W: Witness<B>>(
     {
         return fate;
     }
-    let judged = ask::again(core, id, buf, meta, out_interface, state, out);
-    meta.rule = judged.rule;
+    let facts = |core: &Core<W>| {
+        let table = F::table(&core.conntrack);
+        let tuple = View::of_flow(&table.pair(flow.id), flow.direction).at_filter();
+        let nat_state = nat_state::<F, W>(core, flow);
+        ask::facts(&tuple, meta, out_interface, Some(state), nat_state)
+    };
+    let Some(judged) = ask::again(core, id, (buf, &*meta), facts, out) else {
+        return Fate::Pass;
+    };
+    meta.rule = judged.decision.rule;
     match judged.refusal(meta) {
         Some(fate) => fate,
         None => {

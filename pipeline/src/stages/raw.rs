@@ -3,16 +3,16 @@
 //! Reads addresses, ports and the interface; writes the exemption from tracking (`notrack`).
 //! Drops by `raw-rule`. A program without raw rules skips it.
 
-use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::tuple::{Family, V4, V6};
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Track};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
-use crate::policy::TableKind;
-use crate::rules::Verdict;
+use crate::policy::NatStateSet;
+use crate::rules::{Facts, Verdict};
+use crate::stages::ask::{self, Hook};
 use crate::stages::fate::{Fate, settle};
-use crate::stages::judge::{self, Hook};
 use crate::witness::Witness;
 use crate::worker::Core;
 
@@ -22,7 +22,7 @@ pub fn run<B: Buffer, W: Witness<B>>(
     burst: &mut Burst<B>,
     out: &mut Outbox<B>,
 ) {
-    if core.program.is_empty(TableKind::Raw) {
+    if !core.program.has_raw_rules {
         return;
     }
     for slot in burst.live() {
@@ -39,19 +39,32 @@ fn packet<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) -> Fate {
     let hook = if meta.origin.is_local() { Hook::RawOutput } else { Hook::RawPrerouting };
-    let Some(facts) = judge::facts_as_received(buf, meta, ConnState::Untracked) else {
-        return Fate::Drop(DropReason::IpTruncated);
+    let facts = match meta.parsed.version() {
+        Some(4) => as_received::<V4, B>(buf, meta),
+        Some(_) => as_received::<V6, B>(buf, meta),
+        None => None,
     };
-    let judged = judge::ask(core, hook, &facts, buf, meta, out);
-    match judged.verdict {
+    let Some(facts) = facts else { return Fate::Drop(DropReason::IpTruncated) };
+    let decision = ask::once(core, hook, &facts, (buf, &*meta), out);
+    match decision.verdict {
         Verdict::Drop => {
-            meta.rule = judged.rule;
+            meta.rule = decision.rule;
             Fate::Drop(DropReason::RawRule)
         }
         Verdict::NoTrack => {
             meta.track = Track::Exempt;
             Fate::Pass
         }
-        _ => Fate::Pass,
+        Verdict::Accept
+        | Verdict::Reject(_)
+        | Verdict::SrcNat(_)
+        | Verdict::Masquerade(_)
+        | Verdict::DstNat(_)
+        | Verdict::Redirect(_) => Fate::Pass,
     }
+}
+
+fn as_received<F: Family, B: Buffer>(buf: &B, meta: &Meta) -> Option<Facts> {
+    let tuple = meta.parsed.tuple::<F>(buf.head())?;
+    Some(ask::facts(&tuple, meta, None, None, NatStateSet::default()))
 }

@@ -9,27 +9,28 @@ use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::{ConnState, FlowRef};
 use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::table::Tracked;
-use turnpike_conntrack::tracker::TableOf;
 use turnpike_conntrack::tuple::Tuple;
 
 use crate::buffer::Buffer;
 use crate::burst::{BURST_MAX, Burst, Meta, Track};
-use crate::packet::checksum::verify_l4;
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
+use crate::packet::tuple::IcmpRole;
+use crate::packet::verify::verify_l4;
+use crate::stages::family::Stack;
 use crate::witness::Witness;
 use crate::worker::Core;
 
 /// Looks up and tracks the live packets of one family.
-pub fn run<F: TableOf, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut Burst<B>) {
+pub fn run<F: Stack, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut Burst<B>) {
     let mut slots: ArrayVec<usize, BURST_MAX> = ArrayVec::new();
     let mut keys: ArrayVec<Tuple<F>, BURST_MAX> = ArrayVec::new();
     for slot in burst.live() {
         let Some((buf, meta)) = burst.packet(slot) else { continue };
-        if meta.track != Track::Missed || meta.parsed.version() != F::VERSION {
+        if meta.track != Track::Missed || meta.parsed.version() != Some(F::VERSION) {
             continue;
         }
-        if meta.parsed.is_icmp_error() {
+        if meta.parsed.icmp_role() == Some(IcmpRole::Error) {
             meta.track = error::<F, B, W>(core, buf, meta);
         } else if let Some(key) = meta.parsed.tuple::<F>(buf.head()) {
             slots.push(slot);
@@ -46,7 +47,7 @@ pub fn run<F: TableOf, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut
 }
 
 /// Lets the tracker see a packet of a connection that was found.
-pub fn known<F: TableOf, B: Buffer, W>(
+pub fn known<F: Stack, B: Buffer, W>(
     core: &mut Core<W>,
     buf: &B,
     meta: &Meta,
@@ -66,7 +67,7 @@ pub fn known<F: TableOf, B: Buffer, W>(
 ///
 /// The quoted packet is one that left this gateway, or its own: in the words of the side that
 /// sent the error, its tuple is the inverse of what that side sends in the same connection.
-fn error<F: TableOf, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &Meta) -> Track {
+fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &Meta) -> Track {
     if verify_l4(buf, &meta.parsed) == Checksum::Bad {
         return Track::Invalid;
     }
