@@ -30,8 +30,6 @@ pub(super) struct Walk {
     pub fragment: Fragment,
     /// Offset of the fragment header, if there is one.
     pub fragment_at: Option<usize>,
-    /// Offset of the byte that names the fragment header, or the protocol without one.
-    pub named_at: usize,
 }
 
 /// The chain runs off the packet, is too long, or its order cannot be.
@@ -48,7 +46,6 @@ pub(super) fn walk(packet: &[u8]) -> Result<Walk, BrokenChain> {
         end: IPV6_LEN,
         fragment: Fragment::Whole,
         fragment_at: None,
-        named_at: 6,
     };
     for nth in 0..=EXTENSION_HEADERS_MAX {
         let len = match walk.proto.0 {
@@ -68,8 +65,6 @@ pub(super) fn walk(packet: &[u8]) -> Result<Walk, BrokenChain> {
         if walk.proto.0 == FRAGMENT {
             walk.fragment = fragment_of(packet, at)?;
             walk.fragment_at = Some(at);
-        } else if walk.fragment_at.is_none() {
-            walk.named_at = at;
         }
         walk.proto = Proto(next);
         walk.end = at + len;

@@ -42,7 +42,8 @@ pub struct Parsed {
     pub tos: u8,
     /// The layer-4 protocol, behind any extension headers.
     pub proto: Proto,
-    /// Whether routers may not fragment it; always so for IPv6.
+    /// Whether it may not be cut into fragments here. IPv6 packets may not, but for whole ones
+    /// with a fragment header: they came in pieces (see [`super::reassembly`]).
     pub dont_fragment: bool,
     /// Whether it is a piece of a packet, and which.
     pub fragment: Fragment,
@@ -390,7 +391,7 @@ fn ipv6(frame: &Frame<'_>) -> Result<Parsed, DropReason> {
         ttl: hop_limit,
         tos: (v0 << 4) | (v1 >> 4),
         proto: walk.proto,
-        dont_fragment: true,
+        dont_fragment: walk.fragment_at.is_none() || walk.fragment.is_fragment(),
         fragment: walk.fragment,
     }
     .finish(frame)
