@@ -10,8 +10,8 @@ books() {
 # books_difference: what came in or was made, less everything that has ended or is held.
 books_difference() {
   books | awk '
-    $1 == "received" || $1 == "generated" || $1 == "copies" || $1 == "fragments" { sum += $2 }
-    $1 == "sent" || $1 == "to-host" || $1 == "consumed" || $1 == "dropped" || $1 == "held" { sum -= $2 }
+    $1 ~ /^(received|generated|copies|fragments)$/ { sum += $2 }
+    $1 ~ /^(sent|to-host|consumed|dropped|held)$/ { sum -= $2 }
     END { printf "%.0f\n", sum }'
 }
 

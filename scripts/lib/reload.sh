@@ -35,8 +35,8 @@ reload_under_load() {
 # the port tells them apart.
 reload_prepare() {
   cp "$CONFIG" "$RIG_DIR/open.yaml"
-  sed -E '/^  filter:/a\    - { chain: forward, protocol: tcp, dst-port: '"$PROBE_PORT"', action: reject, comment: "Closed by the reload" }' \
-    "$CONFIG" >"$RIG_DIR/closed.yaml"
+  local rule="{ chain: forward, protocol: tcp, dst-port: $PROBE_PORT, action: reject }"
+  sed -E "/^  filter:/a\    - $rule" "$CONFIG" >"$RIG_DIR/closed.yaml"
   cmp -s "$RIG_DIR/open.yaml" "$RIG_DIR/closed.yaml" && fail "$CONFIG has no line '  filter:'"
   spawn "$SERVER" "$RIG_DIR/probe.log" \
     python3 -u -m http.server --bind :: --directory "$RIG_DIR/www" "$PROBE_PORT"
@@ -94,7 +94,8 @@ load_judge() {
 # reload_judge_drops: besides the probes that were meant to be rejected nothing was dropped.
 reload_judge_drops() {
   local rose
-  rose=$(new_drops "$RIG_DIR/drops.before" "$RIG_DIR/drops.after" | grep -v '^filter-reject ') || true
+  rose=$(new_drops "$RIG_DIR/drops.before" "$RIG_DIR/drops.after" |
+    grep -v '^filter-reject ') || true
   [[ -z $rose ]] || fail "packets were dropped while reloading: $rose"
   ok "no packet was dropped by a reload"
 }
