@@ -104,7 +104,11 @@ pub struct Burst<B> {
 
 impl<B> Default for Burst<B> {
     fn default() -> Self {
-        Self { slots: [const { None }; BURST_MAX], live: 0, used: 0 }
+        Self {
+            slots: [const { None }; BURST_MAX],
+            live: 0,
+            used: 0,
+        }
     }
 }
 

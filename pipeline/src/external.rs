@@ -29,7 +29,11 @@ impl ExternalAddresses {
                 found.add_range(range);
             }
         }
-        for net in policy.interfaces.iter().flat_map(|interface| &interface.addresses) {
+        for net in policy
+            .interfaces
+            .iter()
+            .flat_map(|interface| &interface.addresses)
+        {
             found.add(net.addr());
         }
         found

@@ -8,17 +8,20 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use turnpike_conntrack::rss::Distribution;
 
 use crate::ids::{IfaceId, InterfaceListId, Mac, PORTS_MAX, PortId};
 use crate::policy::{InterfaceList, IpFamily, Policy};
 
 /// What the engine knows about a port of its own.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct PortFacts {
     /// The station address.
     pub mac: Mac,
     /// The largest IP packet the device carries, in bytes.
     pub mtu: u16,
+    /// Which worker receives which tuple.
+    pub distribution: Arc<Distribution>,
 }
 
 /// A logical interface, complete.

@@ -45,7 +45,10 @@ pub struct LogEvent {
 impl LogEvent {
     /// The event as a line in RouterOS's manner; `program` is the one of its generation.
     pub fn line<'a>(&'a self, program: &'a Program) -> Line<'a> {
-        Line { event: self, program }
+        Line {
+            event: self,
+            program,
+        }
     }
 }
 
@@ -60,15 +63,21 @@ impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let event = self.event;
         let name = |iface: Option<IfaceId>| {
-            iface.and_then(|i| self.program.interface_name(i)).unwrap_or("(none)")
+            iface
+                .and_then(|i| self.program.interface_name(i))
+                .unwrap_or("(none)")
         };
-        if let Some(prefix) = self.program.log_prefix(event.rule).filter(|p| !p.is_empty()) {
+        if let Some(prefix) = self
+            .program
+            .log_prefix(event.rule)
+            .filter(|p| !p.is_empty())
+        {
             write!(f, "{}: ", prefix.trim_end().trim_end_matches(':'))?;
         }
         write!(
             f,
             "{}: in:{} out:{}, connection-state:{} src-mac {}, proto {}",
-            self.program.rule_name(event.rule),
+            self.program.rule_name(event.rule).unwrap_or_default(),
             name(event.in_interface),
             name(event.out_interface),
             event.state.name(),
@@ -83,7 +92,13 @@ impl fmt::Display for Line<'_> {
             (IpAddr::V6(ip), Some(port)) => format!("[{ip}]:{port}"),
             (ip, None) => ip.to_string(),
         };
-        write!(f, ", {}->{}, len {}", end(event.src), end(event.dst), event.length)
+        write!(
+            f,
+            ", {}->{}, len {}",
+            end(event.src),
+            end(event.dst),
+            event.length
+        )
     }
 }
 
@@ -131,7 +146,10 @@ impl Budget {
     /// Whether one more event fits into this second's `most`.
     pub fn take(&mut self, now: Tick, most: u32) -> bool {
         if now.as_secs() != self.second {
-            *self = Self { second: now.as_secs(), spent: 0 };
+            *self = Self {
+                second: now.as_secs(),
+                spent: 0,
+            };
         }
         if self.spent >= most {
             return false;
@@ -148,7 +166,9 @@ mod tests {
     #[test]
     fn a_budget_refuses_what_exceeds_it_and_starts_again_with_the_next_second() {
         let mut budget = Budget::default();
-        let taken = (0..5).filter(|_| budget.take(Tick::from_millis(1_500), 3)).count();
+        let taken = (0..5)
+            .filter(|_| budget.take(Tick::from_millis(1_500), 3))
+            .count();
         assert_eq!(taken, 3);
         assert!(budget.take(Tick::from_millis(2_000), 3));
     }

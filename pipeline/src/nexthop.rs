@@ -112,7 +112,11 @@ impl NextHops {
         match self.neighbours {
             Neighbours::Learn => Lookup::Unknown,
             Neighbours::Assume(mac) => self
-                .insert(NextHop { interface, address, mac: Some(mac) })
+                .insert(NextHop {
+                    interface,
+                    address,
+                    mac: Some(mac),
+                })
                 .map_or(Lookup::Unknown, Lookup::Known),
         }
     }
@@ -146,7 +150,8 @@ impl NextHops {
         self.by_address.clear();
         for (place, entry) in self.entries.iter().enumerate() {
             if let Ok(id) = u16::try_from(place) {
-                self.by_address.insert((entry.interface, entry.address), NextHopId(id));
+                self.by_address
+                    .insert((entry.interface, entry.address), NextHopId(id));
             }
         }
     }
@@ -173,14 +178,20 @@ mod tests {
     }
 
     fn news(last: u8, mac: Option<Mac>) -> NeighbourUpdate {
-        NeighbourUpdate { interface: LAN, address: host(last), mac }
+        NeighbourUpdate {
+            interface: LAN,
+            address: host(last),
+            mac,
+        }
     }
 
     #[test]
     fn a_neighbour_keeps_its_place_when_it_goes_and_comes_back() {
         let mut hops = NextHops::new(Neighbours::Learn);
         hops.update(&news(1, Some(Mac([2; 6]))));
-        let Lookup::Known(id) = hops.find(LAN, host(1)) else { panic!("just learned") };
+        let Lookup::Known(id) = hops.find(LAN, host(1)) else {
+            panic!("just learned")
+        };
         hops.update(&news(1, None));
         assert_eq!(hops.find(LAN, host(1)), Lookup::Unknown);
         hops.update(&news(2, Some(Mac([4; 6]))));
@@ -214,13 +225,19 @@ mod tests {
         hops.update(&news(1, None));
         hops.compact();
         assert_eq!(hops.entries.len(), 1);
-        let Lookup::Known(id) = hops.find(LAN, host(2)) else { panic!("still valid") };
+        let Lookup::Known(id) = hops.find(LAN, host(2)) else {
+            panic!("still valid")
+        };
         assert_eq!(hops.entry(id).map(|e| e.address), Some(host(2)));
     }
 
     #[test]
     fn ways_survive_their_two_bytes() {
-        for way in [CachedWay::Unknown, CachedWay::Local, CachedWay::NextHop(NextHopId(7))] {
+        for way in [
+            CachedWay::Unknown,
+            CachedWay::Local,
+            CachedWay::NextHop(NextHopId(7)),
+        ] {
             assert_eq!(CachedWay::from_bits(way.to_bits()), way);
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::timeouts::TrackingConfig;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, PortId};
@@ -124,6 +125,17 @@ pub struct Tracking {
     pub liberal_tcp: bool,
     /// How long idle connections live, by protocol and state.
     pub timeouts: turnpike_conntrack::timeouts::Timeouts,
+}
+
+impl Tracking {
+    /// The settings as the trackers take them.
+    pub fn config(&self) -> TrackingConfig {
+        TrackingConfig {
+            timeouts: self.timeouts,
+            loose_tcp: self.loose_tcp.into(),
+            liberal_tcp: self.liberal_tcp.into(),
+        }
+    }
 }
 
 impl Default for Tracking {

@@ -11,15 +11,16 @@ use std::net::Ipv6Addr;
 
 use turnpike_conntrack::ids::{Generation, WorkerId};
 use turnpike_conntrack::nat::Pools;
+use turnpike_conntrack::timeouts::TrackingConfig;
 use turnpike_conntrack::tuple::{V4, V6};
 
 use crate::counters::{Counts, PerInterface, RuleCounters};
+use crate::external::ExternalAddresses;
 use crate::fib::Fib;
 use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
 use crate::policy::{Policy, TableKind, Tracking};
-use crate::external::ExternalAddresses;
 use crate::rules::Rules;
 
 /// A policy, compiled.
@@ -37,6 +38,8 @@ pub struct Program {
     pub rules: Rules,
     /// Connection tracking settings.
     pub tracking: Tracking,
+    /// The same as the trackers take them.
+    pub tracking_config: TrackingConfig,
     /// Whether there are raw rules at all: without any, no packet is held against them.
     pub has_raw_rules: bool,
     /// The port pools of IPv4 source translation.
@@ -77,6 +80,7 @@ impl Program {
             fib: Fib::build(&policy.interfaces, &link_locals, &policy.routes),
             lists: Lists::build(&policy.address_lists),
             tracking: policy.tracking.clone(),
+            tracking_config: policy.tracking.config(),
             has_raw_rules: !rules.is_table_empty(TableKind::Raw),
             pools4: Pools::build(previous.map(|p| &p.pools4), external.v4),
             pools6: Pools::build(previous.map(|p| &p.pools6), external.v6),

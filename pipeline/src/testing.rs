@@ -1,8 +1,10 @@
 //! A small gateway and short words for the unit tests of this crate.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use turnpike_conntrack::ids::Generation;
+use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{Mac, PortId};
@@ -41,6 +43,7 @@ pub(crate) fn ports() -> Vec<PortFacts> {
     let port = |last, mtu| PortFacts {
         mac: Mac([0x02, 0, 0, 0, 0, last]),
         mtu,
+        distribution: Arc::new(Distribution::software(1)),
     };
     vec![port(1, 1500), port(2, 1400)]
 }

@@ -54,7 +54,13 @@ pub struct End {
 impl End {
     /// The end of a packet that no rule and no connection was asked about.
     pub const fn bare(ending: Ending, reason: Option<DropReason>) -> Self {
-        Self { ending, reason, out: None, state: None, rule: None }
+        Self {
+            ending,
+            reason,
+            out: None,
+            state: None,
+            rule: None,
+        }
     }
 }
 

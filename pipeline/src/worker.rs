@@ -8,13 +8,13 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::ids::{FlowRef, WorkerId};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
-use turnpike_conntrack::tuple::{V4, V6};
+use turnpike_conntrack::tuple::{Family, V4, V6};
 
 use crate::buffer::Buffer;
-use crate::burst::{BURST_MAX, Burst, Origin};
+use crate::burst::{BURST_MAX, Burst, Meta, Origin};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
 use crate::ids::PortId;
@@ -22,6 +22,7 @@ use crate::log::Budget;
 use crate::nexthop::{Neighbours, NextHops};
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
 use crate::outcome::Outcomes;
+use crate::packet::quoted::quoted;
 use crate::program::Program;
 use crate::stages;
 use crate::witness::{End, Ending, Witness};
@@ -51,6 +52,8 @@ pub struct Core<W> {
     pub(crate) now: Tick,
     pub(crate) program: Arc<Program>,
     pub(crate) conntrack: Conntrack,
+    /// How many connections had been removed when the burst was tracked.
+    pub(crate) removals: u64,
     pub(crate) outcomes: Outcomes,
     pub(crate) next_hops: NextHops,
     pub(crate) counters: Arc<WorkerCounters>,
@@ -59,13 +62,45 @@ pub struct Core<W> {
 }
 
 impl<W> Core<W> {
+    /// Remembers which flows stand, before a burst's packets are given theirs.
+    pub(crate) fn mark_flows(&mut self) {
+        self.removals = self.conntrack.v4.removals() + self.conntrack.v6.removals();
+    }
+
+    /// Whether a flow that was found for a packet of this burst is still that packet's.
+    ///
+    /// Another packet of the burst may have ended the connection or pushed it out of a full table,
+    /// and a third may have taken its place.
+    pub(crate) fn is_still<F: Family, B: Buffer>(
+        &self,
+        flow: FlowRef,
+        buf: &B,
+        meta: &Meta,
+    ) -> bool {
+        let removals = self.conntrack.v4.removals() + self.conntrack.v6.removals();
+        if removals == self.removals {
+            return true;
+        }
+        let key = match quoted::<F>(buf.head(), &meta.parsed) {
+            Some(quote) => Some(quote.tuple.inverse()),
+            None => meta.parsed.tuple::<F>(buf.head()),
+        };
+        key.is_some_and(|key| F::table(&self.conntrack).is_current(flow, &key))
+    }
+
     /// Ends a packet: counts the drop, tells the witness, gives the buffer back.
     pub(crate) fn drop_packet<B: Buffer>(&mut self, buf: B, reason: DropReason, end: End)
     where
         W: Witness<B>,
     {
         self.counters.dropped(reason).add(1);
-        self.witness.end(&buf, &End { reason: Some(reason), ..end });
+        self.witness.end(
+            &buf,
+            &End {
+                reason: Some(reason),
+                ..end
+            },
+        );
     }
 }
 
@@ -79,20 +114,30 @@ pub struct Worker<B, W = ()> {
 impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// A worker with empty tables, telling `witness` of every packet's end.
     pub fn new(setup: WorkerSetup, witness: W) -> Self {
-        let WorkerSetup { id, program, conntrack, counters, neighbours } = setup;
+        let WorkerSetup {
+            id,
+            program,
+            conntrack,
+            counters,
+            neighbours,
+        } = setup;
         let outcomes = Outcomes::default();
         let core = Core {
             id,
             now: Tick::default(),
             program,
             conntrack,
+            removals: 0,
             outcomes,
             next_hops: NextHops::new(neighbours),
             counters,
             log_budget: Budget::default(),
             witness,
         };
-        Self { core, burst: Burst::default() }
+        Self {
+            core,
+            burst: Burst::default(),
+        }
     }
 
     /// Takes frames that this worker received on `port` through the pipeline.
@@ -105,7 +150,14 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     ) {
         self.core.now = now;
         for buf in frames.drain(..) {
-            stages::admit::frame(&mut self.core, &mut self.burst, buf, port, Origin::Wire, out);
+            stages::admit::frame(
+                &mut self.core,
+                &mut self.burst,
+                buf,
+                port,
+                Origin::Wire,
+                out,
+            );
         }
         self.run(out);
     }
@@ -157,6 +209,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         if burst.is_empty() {
             return;
         }
+        core.mark_flows();
         stages::raw::run(core, burst, out);
         stages::track::run::<V4, B, W>(core, burst);
         stages::track::run::<V6, B, W>(core, burst);
@@ -204,7 +257,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
 
     /// Counts a packet that the engine could not pass on.
     pub fn count_drop(&mut self, buf: B, reason: DropReason) {
-        self.core.drop_packet(buf, reason, End::bare(Ending::Drop, None));
+        self.core
+            .drop_packet(buf, reason, End::bare(Ending::Drop, None));
     }
 
     /// This worker's connections.

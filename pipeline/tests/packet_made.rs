@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::{Proto, V4};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
@@ -16,7 +17,7 @@ use turnpike_pipeline::packet::icmp::{IcmpError, may_answer, write_error};
 use turnpike_pipeline::packet::nd::{self, Nd, SolicitTo, Station6};
 use turnpike_pipeline::packet::parse::{Parsed, parse};
 use turnpike_pipeline::packet::quoted::quoted;
-use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
+use turnpike_pipeline::packet::verify::verify_l4;
 use turnpike_pipeline::packet::{echo, reset};
 use turnpike_pipeline::policy::Unreachable;
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "what helps a test fails by panicking")]
 
 use proptest::prelude::*;
+use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::{Port, Proto, V4, V6};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
@@ -11,7 +12,7 @@ use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 use turnpike_pipeline::packet::parse::{Fragment, Net, Parsed, Transport, VlanId, parse};
 use turnpike_pipeline::packet::quoted::quoted;
 use turnpike_pipeline::packet::tcp::tcp_options;
-use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
+use turnpike_pipeline::packet::verify::verify_l4;
 use turnpike_pipeline::packet::{arp, nd};
 
 const ETH: usize = 14;
@@ -481,6 +482,8 @@ fn any_valid() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn random_bytes_never_panic(frame in proptest::collection::vec(any::<u8>(), 0..300)) {
         if let Ok((parsed, buf)) = open(frame) {

@@ -193,6 +193,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn pieces_of_any_length_sum_like_the_whole(
             bytes in proptest::collection::vec(any::<u8>(), 0..3000),

@@ -22,6 +22,7 @@ pub mod reassembly;
 pub mod reset;
 pub mod retag;
 pub mod rewrite;
+pub mod segment;
 pub mod tcp;
 mod transport;
 pub mod tuple;

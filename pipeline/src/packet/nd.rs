@@ -6,9 +6,10 @@ use super::bytes::{array_at, u8_at};
 use super::frame::{Addresses, FrameWriter, IpFields};
 use super::headers::{ICMPV6_NEIGHBOUR_ADVERTISEMENT, ICMPV6_NEIGHBOUR_SOLICITATION};
 use super::parse::{Fragment, Net, Parsed};
-use super::verify::{Checksum, verify_l4};
+use super::verify::verify_l4;
 use crate::buffer::Buffer;
 use crate::ids::Mac;
+use turnpike_conntrack::segment::Checksum;
 
 const UNSPECIFIED: [u8; 16] = [0; 16];
 const ALL_NODES: [u8; 16] = [0xff, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];

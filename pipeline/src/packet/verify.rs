@@ -1,5 +1,6 @@
 //! Layer-4 checksums of received packets.
 
+pub use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::Proto;
 
 use super::bytes::u16_at;
@@ -7,16 +8,10 @@ use super::checksum::Sum;
 use super::parse::{Net, Parsed};
 use crate::buffer::{Buffer, RxChecksum};
 
-/// Whether a layer-4 checksum is right.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Checksum {
-    /// Right, or there is none to check: other protocols, fragments, UDP over IPv4 without one.
-    Good,
-    /// Wrong, or missing where the protocol demands one.
-    Bad,
-}
-
 /// Checks TCP, UDP, UDP-Lite, ICMP and ICMPv6 over all segments, or believes the device.
+///
+/// Good is also what has no checksum to check: other protocols, fragments, UDP over IPv4 with
+/// none. Bad is also one that is missing where the protocol demands it.
 ///
 /// UDP over IPv6 must have a checksum (RFC 8200 section 8.1); UDP-Lite always (RFC 3828).
 pub fn verify_l4<B: Buffer>(buf: &B, parsed: &Parsed) -> Checksum {

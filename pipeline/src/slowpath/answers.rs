@@ -8,6 +8,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
 use crate::outbox::{ErrorKind, FromSlowPath};
+use crate::packet::fragment::fragment;
 use crate::packet::icmp::{IcmpError, write_error};
 use crate::packet::parse::{Net, Parsed, inspect};
 use crate::packet::{echo, reset};
@@ -54,10 +55,14 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         now: Tick,
         out: &mut SlowOutbox<P::Buf>,
     ) {
-        let Ok(parsed) = inspect(buf.head(), buf.frame_len()) else { return };
+        let Ok(parsed) = inspect(buf.head(), buf.frame_len()) else {
+            return;
+        };
         let error = match kind {
             ErrorKind::TimeExceeded => IcmpError::TtlExceeded,
-            ErrorKind::TooBig(mtu) => IcmpError::TooBig { mtu: u32::from(mtu) },
+            ErrorKind::TooBig(mtu) => IcmpError::TooBig {
+                mtu: u32::from(mtu),
+            },
             ErrorKind::NoRoute => IcmpError::Unreachable(Unreachable::Network),
             ErrorKind::HostUnreachable => IcmpError::Unreachable(Unreachable::Host),
             ErrorKind::NoListener => match no_listener(&parsed) {
@@ -77,7 +82,9 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         out: &mut SlowOutbox<P::Buf>,
     ) {
         let buf = about.0;
-        let Ok(parsed) = inspect(buf.head(), buf.frame_len()) else { return };
+        let Ok(parsed) = inspect(buf.head(), buf.frame_len()) else {
+            return;
+        };
         match with {
             RejectWith::TcpReset if parsed.proto == Proto::TCP => {
                 self.answer_reset(about, &parsed, now, out);
@@ -107,7 +114,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         whole.clear();
         buf.for_each_segment(|bytes| whole.extend_from_slice(bytes));
         let mut pieces = Vec::new();
-        let cut = crate::packet::fragment::fragment(&whole, mtu, |piece| {
+        let cut = fragment(&whole, mtu, |piece| {
             pieces.push(self.pool.make(piece));
         });
         self.frame = whole;
@@ -119,7 +126,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         for piece in pieces {
             match piece {
                 Some(buf) => {
-                    self.neighbours.want(key, Held { buf, from }, now, &mut self.events);
+                    self.neighbours
+                        .want(key, Held { buf, from }, now, &mut self.events);
                 }
                 None => self.counters.dropped(DropReason::NoBuffer).add(1),
             }
@@ -137,8 +145,12 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         now: Tick,
         out: &mut SlowOutbox<P::Buf>,
     ) {
-        let Some(source) = parsed.src_ip(buf.head()) else { return };
-        let Some(own) = self.program.interfaces.source_address(iface, source) else { return };
+        let Some(source) = parsed.src_ip(buf.head()) else {
+            return;
+        };
+        let Some(own) = self.program.interfaces.source_address(iface, source) else {
+            return;
+        };
         if write_error(&mut self.frame, own, buf, parsed, error).is_none() {
             return;
         }
@@ -159,7 +171,9 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         now: Tick,
         out: &mut SlowOutbox<P::Buf>,
     ) {
-        let Some(source) = parsed.src_ip(buf.head()) else { return };
+        let Some(source) = parsed.src_ip(buf.head()) else {
+            return;
+        };
         if reset::write_reset(&mut self.frame, buf.head(), parsed).is_none() {
             return;
         }

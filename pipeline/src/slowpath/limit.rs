@@ -25,7 +25,10 @@ struct Bucket {
 
 impl Bucket {
     fn full(rate: u32) -> Self {
-        Self { micro_tokens: u64::from(rate) * 1_000_000, filled_at: Tick::default() }
+        Self {
+            micro_tokens: u64::from(rate) * 1_000_000,
+            filled_at: Tick::default(),
+        }
     }
 
     fn refill(&mut self, rate: u32, now: Tick) {
@@ -66,7 +69,9 @@ impl AnswerLimit {
     /// Whether `source` may be answered at `now`; an answer that may be given is spent.
     pub fn allows(&mut self, source: IpAddr, now: Tick) -> bool {
         let bucket = self.bucket_of(source);
-        let Some(own) = self.by_source.get_mut(bucket) else { return false };
+        let Some(own) = self.by_source.get_mut(bucket) else {
+            return false;
+        };
         own.refill(ANSWERS_PER_SOURCE_MAX, now);
         self.overall.refill(ANSWERS_PER_SECOND_MAX, now);
         if !own.has_one() || !self.overall.has_one() {
@@ -77,7 +82,10 @@ impl AnswerLimit {
         true
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "a bucket number is below 1,024")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a bucket number is below 1,024"
+    )]
     fn bucket_of(&self, source: IpAddr) -> usize {
         let bits = match source {
             IpAddr::V4(ip) => u128::from(ip.to_bits()),
@@ -111,7 +119,9 @@ mod tests {
     fn a_flood_of_sources_is_answered_up_to_the_overall_rate() {
         let mut limit = AnswerLimit::new(1);
         let now = Tick::from_secs(5);
-        let answered = (0..100_000).filter(|n| limit.allows(source(*n), now)).count();
+        let answered = (0..100_000)
+            .filter(|n| limit.allows(source(*n), now))
+            .count();
         assert_eq!(answered, 1_000);
     }
 }

@@ -36,7 +36,9 @@ pub struct SlowOutbox<B> {
 
 impl<B> Default for SlowOutbox<B> {
     fn default() -> Self {
-        Self { to_worker: Vec::new() }
+        Self {
+            to_worker: Vec::new(),
+        }
     }
 }
 
@@ -73,7 +75,13 @@ pub struct SlowPath<P: BufferPool, W = ()> {
 impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
     /// A slow path that knows no neighbour.
     pub fn new(setup: SlowPathSetup<P>, witness: W) -> Self {
-        let SlowPathSetup { pool, program, counters, workers, seed } = setup;
+        let SlowPathSetup {
+            pool,
+            program,
+            counters,
+            workers,
+            seed,
+        } = setup;
         Self {
             pool,
             program,
@@ -124,7 +132,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             PuntKind::Discovery(iface) => self.hear_discovery(iface, buf, from, now, out),
             PuntKind::Resolve(iface, address) => {
                 let packet = Held { buf, from };
-                self.neighbours.want((iface, address), packet, now, &mut self.events);
+                self.neighbours
+                    .want((iface, address), packet, now, &mut self.events);
                 self.carry_out(now, out);
             }
             PuntKind::Local(_) => self.answer_echo(buf, from, out),
@@ -169,7 +178,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                     }
                 }
                 Event::Release((iface, _), mac, Held { buf, from }) => {
-                    out.to_worker.push((from, FromSlowPath::Forward(iface, mac, buf)));
+                    out.to_worker
+                        .push((from, FromSlowPath::Forward(iface, mac, buf)));
                 }
                 Event::Refuse((iface, _), Held { buf, from }, reason) => {
                     if reason == DropReason::NeighbourUnreachable {
@@ -187,7 +197,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
 
     fn drop_packet(&mut self, buf: P::Buf, reason: DropReason) {
         self.counters.dropped(reason).add(1);
-        self.witness.end(&buf, &End::bare(Ending::Drop, Some(reason)));
+        self.witness
+            .end(&buf, &End::bare(Ending::Drop, Some(reason)));
     }
 
     /// Makes a packet of what stands in `self.frame` and sends it to a worker.

@@ -76,9 +76,17 @@ pub enum Heard {
 
 #[derive(Debug)]
 enum State<B> {
-    Asking { held: ArrayVec<Held<B>, HELD_PER_NEIGHBOUR_MAX>, tries: u8 },
-    Reachable { mac: Mac },
-    Probing { mac: Mac, tries: u8 },
+    Asking {
+        held: ArrayVec<Held<B>, HELD_PER_NEIGHBOUR_MAX>,
+        tries: u8,
+    },
+    Reachable {
+        mac: Mac,
+    },
+    Probing {
+        mac: Mac,
+        tries: u8,
+    },
 }
 
 #[derive(Debug)]
@@ -98,7 +106,11 @@ pub struct NeighbourTable<B> {
 
 impl<B> Default for NeighbourTable<B> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), schedule: BTreeSet::new(), held: 0 }
+        Self {
+            entries: HashMap::new(),
+            schedule: BTreeSet::new(),
+            held: 0,
+        }
     }
 }
 
@@ -165,14 +177,7 @@ impl<B> NeighbourTable<B> {
     }
 
     /// A neighbour's link address was heard.
-    pub fn heard(
-        &mut self,
-        key: Key,
-        mac: Mac,
-        how: Heard,
-        now: Tick,
-        events: &mut Vec<Event<B>>,
-    ) {
+    pub fn heard(&mut self, key: Key, mac: Mac, how: Heard, now: Tick, events: &mut Vec<Event<B>>) {
         let due = now.after(REACHABLE_FOR);
         let Some(entry) = self.entries.get_mut(&key) else {
             if how == Heard::Addressed && self.entries.len() < NEXT_HOPS_MAX {
@@ -189,7 +194,10 @@ impl<B> NeighbourTable<B> {
             State::Asking { held, .. } => {
                 events.push(Event::News(known(key, mac)));
                 self.held -= held.len();
-                events.extend(held.into_iter().map(|packet| Event::Release(key, mac, packet)));
+                events.extend(
+                    held.into_iter()
+                        .map(|packet| Event::Release(key, mac, packet)),
+                );
             }
             State::Reachable { mac: old } | State::Probing { mac: old, .. } => {
                 if old != mac {
@@ -206,7 +214,9 @@ impl<B> NeighbourTable<B> {
                 return;
             }
             self.schedule.remove(&(due, key));
-            let Some(mut entry) = self.entries.remove(&key) else { continue };
+            let Some(mut entry) = self.entries.remove(&key) else {
+                continue;
+            };
             match &mut entry.state {
                 State::Asking { tries, .. } | State::Probing { tries, .. }
                     if *tries >= ASK_TRIES =>
@@ -224,7 +234,10 @@ impl<B> NeighbourTable<B> {
                 }
                 State::Reachable { mac } => {
                     events.push(Event::Ask(key, Some(*mac)));
-                    entry.state = State::Probing { mac: *mac, tries: 1 };
+                    entry.state = State::Probing {
+                        mac: *mac,
+                        tries: 1,
+                    };
                 }
             }
             self.put(key, entry.state, now.after(ASK_EVERY));
@@ -251,7 +264,11 @@ impl<B> NeighbourTable<B> {
             }
             State::Reachable { .. } | State::Probing { .. } => {
                 let (interface, address) = key;
-                events.push(Event::News(NeighbourUpdate { interface, address, mac: None }));
+                events.push(Event::News(NeighbourUpdate {
+                    interface,
+                    address,
+                    mac: None,
+                }));
             }
         }
     }
@@ -263,7 +280,11 @@ impl<B> NeighbourTable<B> {
 }
 
 const fn known((interface, address): Key, mac: Mac) -> NeighbourUpdate {
-    NeighbourUpdate { interface, address, mac: Some(mac) }
+    NeighbourUpdate {
+        interface,
+        address,
+        mac: Some(mac),
+    }
 }
 
 #[cfg(test)]
@@ -278,7 +299,10 @@ mod tests {
     }
 
     fn packet(n: u32) -> Held<u32> {
-        Held { buf: n, from: WorkerId(0) }
+        Held {
+            buf: n,
+            from: WorkerId(0),
+        }
     }
 
     struct Rig {
@@ -288,15 +312,24 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            Self { table: NeighbourTable::default(), events: Vec::new() }
+            Self {
+                table: NeighbourTable::default(),
+                events: Vec::new(),
+            }
         }
 
         fn want(&mut self, last: u8, n: u32, secs: u64) {
-            self.table.want(key(last), packet(n), Tick::from_secs(secs), &mut self.events);
+            self.table.want(
+                key(last),
+                packet(n),
+                Tick::from_secs(secs),
+                &mut self.events,
+            );
         }
 
         fn heard(&mut self, last: u8, mac: Mac, how: Heard, secs: u64) {
-            self.table.heard(key(last), mac, how, Tick::from_secs(secs), &mut self.events);
+            self.table
+                .heard(key(last), mac, how, Tick::from_secs(secs), &mut self.events);
         }
 
         fn tick(&mut self, secs: u64) {
@@ -339,7 +372,10 @@ mod tests {
         for second in 1..=3 {
             rig.tick(second);
         }
-        assert_eq!(rig.words(), ["ask", "ask", "ask", "refuse 10 neighbour-unreachable"]);
+        assert_eq!(
+            rig.words(),
+            ["ask", "ask", "ask", "refuse 10 neighbour-unreachable"]
+        );
         assert!(rig.table.is_empty());
         assert_eq!(rig.table.held(), 0);
     }
@@ -391,7 +427,8 @@ mod tests {
         for n in 0..u16::try_from(NEXT_HOPS_MAX).unwrap() {
             let [a, b] = n.to_be_bytes();
             let key = (IfaceId(0), IpAddr::from([10, 1, a, b]));
-            rig.table.heard(key, MAC, Heard::Addressed, Tick::default(), &mut rig.events);
+            rig.table
+                .heard(key, MAC, Heard::Addressed, Tick::default(), &mut rig.events);
         }
         rig.events.clear();
         rig.want(1, 1, 0);

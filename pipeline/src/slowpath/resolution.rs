@@ -33,10 +33,24 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             .and_then(|parsed| arp::read(buf.head(), &parsed));
         if let Some(packet) = heard {
             let to_us = self.owns(iface, IpAddr::from(packet.target.ip));
-            let how = if to_us { Heard::Addressed } else { Heard::Overheard };
-            self.learn(iface, packet.sender.ip.into(), packet.sender.mac, how, now, out);
+            let how = if to_us {
+                Heard::Addressed
+            } else {
+                Heard::Overheard
+            };
+            self.learn(
+                iface,
+                packet.sender.ip.into(),
+                packet.sender.mac,
+                how,
+                now,
+                out,
+            );
             if to_us && packet.kind == ArpKind::Request {
-                let own = Station { mac: self.mac_of(iface), ip: packet.target.ip };
+                let own = Station {
+                    mac: self.mac_of(iface),
+                    ip: packet.target.ip,
+                };
                 arp::reply(&mut self.frame, own, packet.sender);
                 self.send(from, |buf| FromSlowPath::Send(iface, buf), out);
             }
@@ -62,7 +76,10 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                     if let Some(mac) = asked.link.filter(|_| !asker.is_unspecified()) {
                         self.learn(iface, asker, mac, Heard::Addressed, now, out);
                     }
-                    let own = Station6 { mac: self.mac_of(iface), ip: asked.target };
+                    let own = Station6 {
+                        mac: self.mac_of(iface),
+                        ip: asked.target,
+                    };
                     let to = asked.link.unwrap_or(link_src);
                     nd::advertise(&mut self.frame, own, &asked, to);
                     self.send(from, |buf| FromSlowPath::Send(iface, buf), out);
@@ -85,14 +102,23 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         out: &mut SlowOutbox<P::Buf>,
     ) {
         let mac = self.mac_of(iface);
-        match (self.program.interfaces.source_address(iface, address), address) {
+        match (
+            self.program.interfaces.source_address(iface, address),
+            address,
+        ) {
             (Some(IpAddr::V4(own)), IpAddr::V4(wanted)) => {
-                let own = Station { mac, ip: own.octets() };
+                let own = Station {
+                    mac,
+                    ip: own.octets(),
+                };
                 let to = last_seen_at.unwrap_or(Mac::BROADCAST);
                 arp::request(&mut self.frame, own, to, wanted.octets());
             }
             (Some(IpAddr::V6(own)), IpAddr::V6(wanted)) => {
-                let own = Station6 { mac, ip: own.octets() };
+                let own = Station6 {
+                    mac,
+                    ip: own.octets(),
+                };
                 let to = last_seen_at.map_or(SolicitTo::Group, SolicitTo::Unicast);
                 nd::solicit(&mut self.frame, own, wanted.octets(), to);
             }
@@ -112,11 +138,17 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         for address in &facts.addresses {
             match address.addr() {
                 IpAddr::V4(ip) => {
-                    let own = Station { mac: facts.mac, ip: ip.octets() };
+                    let own = Station {
+                        mac: facts.mac,
+                        ip: ip.octets(),
+                    };
                     arp::announce(&mut self.frame, own);
                 }
                 IpAddr::V6(ip) => {
-                    let own = Station6 { mac: facts.mac, ip: ip.octets() };
+                    let own = Station6 {
+                        mac: facts.mac,
+                        ip: ip.octets(),
+                    };
                     nd::announce(&mut self.frame, own);
                 }
             }
@@ -137,12 +169,16 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         if !plausible || !self.is_on_link(iface, address) || self.owns(iface, address) {
             return;
         }
-        self.neighbours.heard((iface, address), mac, how, now, &mut self.events);
+        self.neighbours
+            .heard((iface, address), mac, how, now, &mut self.events);
         self.carry_out(now, out);
     }
 
     fn mac_of(&self, iface: IfaceId) -> Mac {
-        self.program.interfaces.find(iface).map_or(Mac::default(), |i| i.mac)
+        self.program
+            .interfaces
+            .find(iface)
+            .map_or(Mac::default(), |i| i.mac)
     }
 
     /// Whether the address is one of the gateway's on this interface.

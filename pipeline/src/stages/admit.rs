@@ -27,7 +27,10 @@ pub fn frame<B: Buffer, W: Witness<B>>(
 ) {
     let length = buf.frame_len();
     let parsed = parse(&mut buf);
-    let interface = parsed.as_ref().ok().and_then(|p| interface_of(core, port, p));
+    let interface = parsed
+        .as_ref()
+        .ok()
+        .and_then(|p| interface_of(core, port, p));
     match origin {
         Origin::Wire => count_received(core, port, interface, length),
         Origin::Distributed | Origin::Steered => core.counters.taken_over.add(1),
@@ -55,8 +58,13 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     if is_resolution(&parsed) {
         return consume(core, buf, PuntKind::Discovery(interface), out);
     }
-    let tracked = core.program.tracking.enabled && !is_discovery(&parsed) && !is_listener_discovery(&parsed);
-    let track = if tracked { Track::Missed } else { Track::Exempt };
+    let tracked =
+        core.program.tracking.enabled && !is_discovery(&parsed) && !is_listener_discovery(&parsed);
+    let track = if tracked {
+        Track::Missed
+    } else {
+        Track::Exempt
+    };
     let meta = Meta {
         parsed,
         port,
@@ -74,7 +82,9 @@ fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<Ifac
     if parsed.link.inner_vlan.is_some() {
         return None;
     }
-    core.program.interfaces.by_tag(port, parsed.link.vlan.map(|id| id.0))
+    core.program
+        .interfaces
+        .by_tag(port, parsed.link.vlan.map(|id| id.0))
 }
 
 /// Counts a frame for its interface; one that belongs to none counts for its port's untagged one.
@@ -103,7 +113,11 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 port: PortId(0),
                 in_interface: None,
                 origin,
-                track: if tracked { Track::Missed } else { Track::Exempt },
+                track: if tracked {
+                    Track::Missed
+                } else {
+                    Track::Exempt
+                },
                 way: Way::Undecided,
                 rule: None,
             };
@@ -128,12 +142,24 @@ fn consume<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     core.witness.end(&buf, &End::bare(Ending::Consumed, None));
-    transmit::punt(core, Punt { buf, from: core.id, kind }, out);
+    transmit::punt(
+        core,
+        Punt {
+            buf,
+            from: core.id,
+            kind,
+        },
+        out,
+    );
 }
 
 fn addressed_to_us<W>(core: &Core<W>, interface: IfaceId, parsed: &Parsed) -> bool {
     parsed.link.dst.is_multicast()
-        || core.program.interfaces.find(interface).is_some_and(|i| i.mac == parsed.link.dst)
+        || core
+            .program
+            .interfaces
+            .find(interface)
+            .is_some_and(|i| i.mac == parsed.link.dst)
 }
 
 /// Refuses addresses that no packet on a wire can have (RFC 1122 section 3.2.1.3, RFC 4291).

@@ -137,7 +137,11 @@ pub fn filter<B: Buffer, W>(
         None => OutcomeId::NONE,
     };
     log(core, path.logs(), facts, packet, out);
-    Judged { decision, outcome, fasttrack: path.fasttrack() }
+    Judged {
+        decision,
+        outcome,
+        fasttrack: path.fasttrack(),
+    }
 }
 
 fn walk<W>(core: &Core<W>, hook: Hook, facts: &Facts, meta: &Meta) -> (Decision, Path) {
@@ -146,7 +150,11 @@ fn walk<W>(core: &Core<W>, hook: Hook, facts: &Facts, meta: &Meta) -> (Decision,
     let decision = match core.program.rule_counters(core.id) {
         Some(counters) => {
             let bytes = u64::from(meta.parsed.ip_len);
-            let mut recorder = Recorder { path: &mut path, counters, bytes };
+            let mut recorder = Recorder {
+                path: &mut path,
+                counters,
+                bytes,
+            };
             evaluate(&core.program, table, chain, facts, &mut recorder)
         }
         None => evaluate(&core.program, table, chain, facts, &mut ()),
@@ -195,7 +203,11 @@ pub fn again<B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Option<Judged> {
     let outcome = core.outcomes.find(id)?;
-    let judged = Judged { decision: outcome.decision, outcome: id, fasttrack: outcome.fasttrack };
+    let judged = Judged {
+        decision: outcome.decision,
+        outcome: id,
+        fasttrack: outcome.fasttrack,
+    };
     let logs: ArrayVec<RuleId, LOGS_MAX> = outcome.logs.iter().copied().collect();
     core.outcomes.account(id, u64::from(packet.1.parsed.ip_len));
     if !logs.is_empty() {

@@ -16,9 +16,13 @@ use crate::worker::Core;
 
 /// The worker that a frame received on `port` belongs to; what has no flow stays where it is.
 pub fn owner_of<B: Buffer, W>(core: &Core<W>, port: PortId, frame: &B) -> WorkerId {
-    let Some(port) = core.program.interfaces.port(port) else { return core.id };
+    let Some(port) = core.program.interfaces.port(port) else {
+        return core.id;
+    };
     let head = frame.head();
-    let Ok(parsed) = inspect(head, frame.frame_len()) else { return core.id };
+    let Ok(parsed) = inspect(head, frame.frame_len()) else {
+        return core.id;
+    };
     let owner = match parsed.version() {
         Some(4) => of_family::<V4>(&port.distribution, head, &parsed),
         Some(_) => of_family::<V6>(&port.distribution, head, &parsed),

@@ -47,7 +47,11 @@ pub fn settle<B: Buffer, W: Witness<B>>(
         Fate::Handover(worker) => {
             if let Some((buf, meta)) = burst.take(slot) {
                 core.counters.handed_over.add(1);
-                let handover = Handover { buf, port: meta.port, found: Found::AsOwner };
+                let handover = Handover {
+                    buf,
+                    port: meta.port,
+                    found: Found::AsOwner,
+                };
                 out.handover.push((worker, handover));
             }
         }
@@ -56,7 +60,13 @@ pub fn settle<B: Buffer, W: Witness<B>>(
 
 /// What a verdict list says of a packet with this meta data.
 pub fn end_of(meta: &Meta, ending: Ending) -> End {
-    End { ending, reason: None, out: None, state: meta.state(), rule: meta.rule }
+    End {
+        ending,
+        reason: None,
+        out: None,
+        state: meta.state(),
+        rule: meta.rule,
+    }
 }
 
 /// Counts the packet as dropped and sends it on as the material of an answer.
@@ -68,10 +78,29 @@ fn refuse<B: Buffer, W: Witness<B>>(
     notice: PuntKind,
     out: &mut Outbox<B>,
 ) {
-    let Some((buf, meta)) = burst.take(slot) else { return };
-    let ending =
-        if reason == DropReason::FilterReject { Ending::Reject } else { Ending::Drop };
+    let Some((buf, meta)) = burst.take(slot) else {
+        return;
+    };
+    let ending = if reason == DropReason::FilterReject {
+        Ending::Reject
+    } else {
+        Ending::Drop
+    };
     core.counters.dropped(reason).add(1);
-    core.witness.end(&buf, &End { reason: Some(reason), ..end_of(&meta, ending) });
-    transmit::punt(core, Punt { buf, from: core.id, kind: notice }, out);
+    core.witness.end(
+        &buf,
+        &End {
+            reason: Some(reason),
+            ..end_of(&meta, ending)
+        },
+    );
+    transmit::punt(
+        core,
+        Punt {
+            buf,
+            from: core.id,
+            kind: notice,
+        },
+        out,
+    );
 }

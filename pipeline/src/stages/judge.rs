@@ -12,8 +12,8 @@ use std::net::IpAddr;
 
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
-use turnpike_conntrack::table::{CommitError, NewConnection};
 use turnpike_conntrack::segment::Checksum;
+use turnpike_conntrack::table::{CommitError, NewConnection};
 use turnpike_conntrack::tuple::{Address, Tuple, TuplePair, V4, V6};
 
 use crate::buffer::Buffer;
@@ -43,7 +43,9 @@ pub fn run<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.packet(slot) else { continue };
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
         if meta.way != Way::Undecided {
             continue;
         }
@@ -62,6 +64,11 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     meta: &mut Meta,
     out: &mut Outbox<B>,
 ) -> Fate {
+    if let Track::Known(flow, _) | Track::Related(flow) = meta.track
+        && !core.is_still::<F, B>(flow, buf, meta)
+    {
+        meta.track = Track::Missed;
+    }
     if meta.track == Track::Missed {
         match look_again::<F, B, W>(core, buf, meta) {
             Fate::Pass => {}
@@ -75,10 +82,17 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     };
     match meta.track {
         Track::Known(flow, state) => {
-            let pair = F::table(&core.conntrack).pair(flow.id);
+            let table = F::table(&core.conntrack);
+            let pair = table.pair(flow.id);
+            let judged_before = table.hot(flow.id).generation();
             let view = View::of_flow(&pair, flow.direction);
             let judged = judge(core, buf, meta, &view, state, out);
-            remember::<F, W>(core, meta, flow, state, &judged);
+            if judged.is_refused_by_rule() && judged_before != core.program.generation {
+                // What the new rules forbid ends here (reload): the entry goes, nothing is sent.
+                F::table_mut(&mut core.conntrack).remove(flow.id);
+            } else {
+                remember::<F, W>(core, meta, flow, state, &judged);
+            }
             judged.fate
         }
         Track::Related(flow) => {
@@ -130,7 +144,9 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     let table = F::table(&core.conntrack);
     let admitted = quote.is_none()
         && checksum == Checksum::Good
-        && table.admits(&key, &segment, &core.program.tracking.config).is_ok();
+        && table
+            .admits(&key, &segment, &core.program.tracking_config)
+            .is_ok();
     if !admitted {
         meta.track = Track::Invalid;
     }
@@ -148,7 +164,7 @@ fn elsewhere<F: Stack, W>(
         Origin::Wire | Origin::Distributed => {}
         Origin::Steered | Origin::Local | Origin::Notice => return None,
     }
-    let steered = core.conntrack.steering().find(key);
+    let steered = core.conntrack.shared().steering.find(key);
     // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow lives.
     let owner = steered.or_else(|| {
         let port = core.program.interfaces.port(meta.port)?;
@@ -166,7 +182,18 @@ struct Judgement {
 
 impl Judgement {
     const fn ended(fate: Fate) -> Self {
-        Self { fate, way: CachedWay::Unknown, filter: None }
+        Self {
+            fate,
+            way: CachedWay::Unknown,
+            filter: None,
+        }
+    }
+
+    fn is_refused_by_rule(&self) -> bool {
+        matches!(
+            self.fate,
+            Fate::Drop(DropReason::FilterRule) | Fate::Reject(_)
+        )
     }
 }
 
@@ -212,7 +239,11 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         Way::NextHop(id) => CachedWay::NextHop(id),
         Way::Undecided | Way::Resolve(..) => CachedWay::Unknown,
     };
-    Judgement { fate, way, filter: Some(judged) }
+    Judgement {
+        fate,
+        way,
+        filter: Some(judged),
+    }
 }
 
 /// How a connection is translated.
@@ -252,7 +283,11 @@ struct Routed {
 }
 
 fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Routed, Fate> {
-    let local = |broadcast| Routed { way: Way::Local, out_interface: None, broadcast };
+    let local = |broadcast| Routed {
+        way: Way::Local,
+        out_interface: None,
+        broadcast,
+    };
     if destination.is_multicast() {
         return if meta.origin.is_local() {
             Err(Fate::Drop(DropReason::NotUnicast))
@@ -261,9 +296,10 @@ fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Rout
         };
     }
     let unreachable = match meta.in_interface {
-        Some(iface) => {
-            Fate::Refuse(DropReason::NoRoute, PuntKind::Error(iface, ErrorKind::NoRoute))
-        }
+        Some(iface) => Fate::Refuse(
+            DropReason::NoRoute,
+            PuntKind::Error(iface, ErrorKind::NoRoute),
+        ),
         None => Fate::Drop(DropReason::NoRoute),
     };
     match core.program.fib.lookup(destination) {
@@ -279,7 +315,11 @@ fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Rout
                 Lookup::Known(id) => Way::NextHop(id),
                 Lookup::Unknown => Way::Resolve(iface, address),
             };
-            Ok(Routed { way, out_interface: Some(iface), broadcast: false })
+            Ok(Routed {
+                way,
+                out_interface: Some(iface),
+                broadcast: false,
+            })
         }
         Some(NextHop::Blackhole) => Err(Fate::Drop(DropReason::NoRoute)),
         Some(NextHop::Unreachable) | None => Err(unreachable),
@@ -295,7 +335,9 @@ pub fn forwardable<W>(
     if meta.origin.is_local() {
         return Ok(());
     }
-    let Some(iface) = meta.in_interface else { return Ok(()) };
+    let Some(iface) = meta.in_interface else {
+        return Ok(());
+    };
     if meta.parsed.link.dst.is_multicast() {
         return Err(Fate::Drop(DropReason::NotUnicast));
     }
@@ -303,7 +345,9 @@ pub fn forwardable<W>(
         let notice = PuntKind::Error(iface, ErrorKind::TimeExceeded);
         return Err(Fate::Refuse(DropReason::TtlExceeded, notice));
     }
-    let mtu = out_interface.and_then(|i| core.program.interfaces.find(i)).map(|i| i.mtu);
+    let mtu = out_interface
+        .and_then(|i| core.program.interfaces.find(i))
+        .map(|i| i.mtu);
     match mtu {
         Some(mtu) if meta.parsed.ip_len > u32::from(mtu) && meta.parsed.dont_fragment => {
             let notice = PuntKind::Error(iface, ErrorKind::TooBig(mtu));
@@ -321,7 +365,9 @@ fn remember<F: Stack, W>(
     state: ConnState,
     judgement: &Judgement,
 ) {
-    let Some(judged) = &judgement.filter else { return };
+    let Some(judged) = &judgement.filter else {
+        return;
+    };
     let generation = core.program.generation;
     let table = F::table_mut(&mut core.conntrack);
     if judged.fasttrack {
@@ -369,19 +415,25 @@ fn open<F: Stack, B: Buffer, W: Witness<B>>(
         Err(reason) => return Fate::Drop(reason),
     };
     let new = NewConnection {
-        pair: TuplePair { original: view.incoming, reply: source.outgoing.inverse() },
-        master: None,
+        pair: TuplePair {
+            original: view.incoming,
+            reply: source.outgoing.inverse(),
+        },
+        related: None,
         claim: source.claim,
         steer: source.steer,
         generation: core.program.generation,
         rule: meta.rule.map_or(u32::MAX, |rule| rule.0),
     };
     let segment = segment(buf.head(), &meta.parsed, verify_l4(buf, &meta.parsed));
-    let config = core.program.tracking.config;
+    let config = core.program.tracking_config;
     let table = F::table_mut(&mut core.conntrack);
-    match table.commit(&new, &segment, core.now, &config) {
+    match table.commit(new, &segment, core.now, &config) {
         Ok(id) => {
-            let flow = FlowRef { id, direction: Direction::Original };
+            let flow = FlowRef {
+                id,
+                direction: Direction::Original,
+            };
             meta.track = Track::Known(flow, state);
             remember::<F, W>(core, meta, flow, state, &judgement);
             Fate::Pass

@@ -4,8 +4,6 @@
 //! that has to be resolved, or too large for its link, leaves for the slow path, finished but for
 //! that. Drops `interface-down` when the interface has gone.
 
-use std::net::IpAddr;
-
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Way};
 use crate::drops::DropReason;
@@ -27,7 +25,9 @@ pub fn run<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.take(slot) else { continue };
+        let Some((buf, meta)) = burst.take(slot) else {
+            continue;
+        };
         match meta.way {
             Way::NextHop(id) => neighbour(core, buf, meta, id, out),
             Way::Resolve(iface, address) => {
@@ -48,7 +48,10 @@ pub fn complete<B: Buffer, W: Witness<B>>(
     buf: B,
     out: &mut Outbox<B>,
 ) {
-    let end = End { out: Some(interface), ..End::bare(Ending::Accept, None) };
+    let end = End {
+        out: Some(interface),
+        ..End::bare(Ending::Accept, None)
+    };
     match inspect(buf.head(), buf.frame_len()) {
         Ok(parsed) => {
             let mac = parsed.link.dst;
@@ -66,7 +69,10 @@ pub fn forward<B: Buffer, W: Witness<B>>(
     buf: B,
     out: &mut Outbox<B>,
 ) {
-    let end = End { out: Some(interface), ..End::bare(Ending::Accept, None) };
+    let end = End {
+        out: Some(interface),
+        ..End::bare(Ending::Accept, None)
+    };
     match inspect(buf.head(), buf.frame_len()) {
         Ok(parsed) => frame(core, buf, parsed, (interface, mac), end, out),
         Err(reason) => core.drop_packet(buf, reason, end),
@@ -91,13 +97,20 @@ fn neighbour<B: Buffer, W: Witness<B>>(
         let kind = PuntKind::Fragment(hop.interface, hop.address);
         return hold(core, buf, &meta, kind, out);
     }
-    let end = End { out: Some(hop.interface), ..end_of(&meta, Ending::Accept) };
+    let end = End {
+        out: Some(hop.interface),
+        ..end_of(&meta, Ending::Accept)
+    };
     frame(core, buf, meta.parsed, (hop.interface, mac), end, out);
 }
 
 /// Whether the packet has to be cut up for the interface's link.
 fn exceeds<W>(core: &Core<W>, meta: &Meta, interface: IfaceId) -> bool {
-    let mtu = core.program.interfaces.find(interface).map_or(u16::MAX, |i| i.mtu);
+    let mtu = core
+        .program
+        .interfaces
+        .find(interface)
+        .map_or(u16::MAX, |i| i.mtu);
     meta.parsed.ip_len > u32::from(mtu)
 }
 
@@ -109,20 +122,31 @@ fn hold<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     core.witness.end(&buf, &end_of(meta, Ending::Held));
-    transmit::punt(core, Punt { buf, from: core.id, kind }, out);
+    transmit::punt(
+        core,
+        Punt {
+            buf,
+            from: core.id,
+            kind,
+        },
+        out,
+    );
 }
 
-fn local<B: Buffer, W: Witness<B>>(
-    core: &mut Core<W>,
-    buf: B,
-    meta: &Meta,
-    out: &mut Outbox<B>,
-) {
+fn local<B: Buffer, W: Witness<B>>(core: &mut Core<W>, buf: B, meta: &Meta, out: &mut Outbox<B>) {
     let Some(iface) = meta.in_interface else {
         return core.drop_packet(buf, DropReason::NoListener, end_of(meta, Ending::Drop));
     };
     core.witness.end(&buf, &end_of(meta, Ending::Local));
-    transmit::punt(core, Punt { buf, from: core.id, kind: PuntKind::Local(iface) }, out);
+    transmit::punt(
+        core,
+        Punt {
+            buf,
+            from: core.id,
+            kind: PuntKind::Local(iface),
+        },
+        out,
+    );
 }
 
 /// Writes the Ethernet header of the interface and sends.
@@ -138,7 +162,9 @@ fn frame<B: Buffer, W: Witness<B>>(
         return core.drop_packet(buf, DropReason::InterfaceDown, end);
     };
     let own_mac = own.mac;
-    let tagging = own.vlan.map_or(Tagging::Untagged, |id| Tagging::Tagged(VlanId(id)));
+    let tagging = own
+        .vlan
+        .map_or(Tagging::Untagged, |id| Tagging::Tagged(VlanId(id)));
     if tagging.differs_from(&parsed) && retag(&mut buf, &mut parsed, tagging).is_err() {
         return core.drop_packet(buf, DropReason::NoBuffer, end);
     }

@@ -6,7 +6,8 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::ids::ConnState;
-use turnpike_conntrack::nat::{NatError, PortClaim, SourceRequest, Steer, choose_source};
+use turnpike_conntrack::nat::{NatError, SourceRequest, Steer, choose_source, steer};
+use turnpike_conntrack::ports::{PortClaim, Sharing};
 use turnpike_conntrack::tuple::{Address, Port, Tuple};
 
 use crate::buffer::Buffer;
@@ -29,14 +30,28 @@ pub fn destination<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Tuple<F>, DropReason> {
     let meta = packet.1;
-    let facts = ask::facts(incoming, meta, None, Some(ConnState::New), NatStateSet::default());
+    let facts = ask::facts(
+        incoming,
+        meta,
+        None,
+        Some(ConnState::New),
+        NatStateSet::default(),
+    );
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
     let (addresses, ports) = match decision.verdict {
         Verdict::DstNat(Translation { addresses, ports }) => (addresses, ports),
         Verdict::Redirect(ports) => {
-            let own = meta.in_interface.and_then(|i| own_address(core, i, facts.src));
+            let own = meta
+                .in_interface
+                .and_then(|i| own_address(core, i, facts.src));
             let own = own.ok_or(DropReason::NatNoAddress)?;
-            (Some(AddressRange { first: own, last: own }), ports)
+            (
+                Some(AddressRange {
+                    first: own,
+                    last: own,
+                }),
+                ports,
+            )
         }
         Verdict::Drop => return Err(DropReason::FilterRule),
         Verdict::Accept
@@ -74,12 +89,20 @@ pub fn source<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Source<F>, DropReason> {
     let meta = packet.1;
-    let steer = steer(core, view, out_interface);
-    let untranslated = Source { outgoing: view.outgoing, claim: None, steer };
+    let steer = steering(core, view, out_interface);
+    let untranslated = Source {
+        outgoing: view.outgoing,
+        claim: None,
+        steer,
+    };
     let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
         return Ok(untranslated);
     };
-    let nat_state = if view.incoming == view.outgoing { 0 } else { NatStateSet::DSTNAT };
+    let nat_state = if view.incoming == view.outgoing {
+        0
+    } else {
+        NatStateSet::DSTNAT
+    };
     let facts = ask::facts(
         &view.outgoing,
         meta,
@@ -93,7 +116,13 @@ pub fn source<F: Stack, B: Buffer, W>(
         Verdict::Masquerade(ports) => {
             let own = own_address(core, out_interface, facts.dst);
             let own = own.ok_or(DropReason::NatNoAddress)?;
-            (Some(AddressRange { first: own, last: own }), ports)
+            (
+                Some(AddressRange {
+                    first: own,
+                    last: own,
+                }),
+                ports,
+            )
         }
         Verdict::Drop => return Err(DropReason::FilterRule),
         Verdict::Accept
@@ -102,15 +131,22 @@ pub fn source<F: Stack, B: Buffer, W>(
         | Verdict::DstNat(_)
         | Verdict::Redirect(_) => return Ok(untranslated),
     };
-    let own = AddressRange { first: facts.src, last: facts.src };
+    let own = AddressRange {
+        first: facts.src,
+        last: facts.src,
+    };
     let request = request::<F>(view, addresses.unwrap_or(own), ports)?;
     let egress = core.program.interfaces.find(out_interface);
     let port = egress.and_then(|e| core.program.interfaces.port(e.port));
     let port = port.ok_or(DropReason::InterfaceDown)?;
-    match choose_source(F::pools(&core.program), &request, &port.distribution, core.id) {
-        Ok(chosen) => {
-            Ok(Source { outgoing: chosen.tuple, claim: chosen.claim, steer: chosen.steer })
-        }
+    let key = &core.conntrack.shared().key;
+    let pools = F::pools(&core.program);
+    match choose_source(pools, &request, &port.distribution, core.id, key) {
+        Ok(chosen) => Ok(Source {
+            outgoing: chosen.tuple,
+            claim: chosen.claim,
+            steer: chosen.steer,
+        }),
         Err(NatError::PortsExhausted) => Err(DropReason::NatPortsExhausted),
         Err(NatError::NoPool) => Err(DropReason::NatNoAddress),
     }
@@ -126,21 +162,25 @@ fn request<F: Stack>(
     Ok(SourceRequest {
         tuple: view.outgoing,
         inside: (view.incoming.src, view.incoming.src_port),
-        addresses: of_family(addresses.first)?..=of_family(addresses.last)?,
+        addresses: (of_family(addresses.first)?, of_family(addresses.last)?),
         ports: ports.map(|p| (p.first, p.last)),
-        exclusive: view.incoming != view.outgoing,
+        sharing: if view.incoming == view.outgoing {
+            Sharing::Shared
+        } else {
+            Sharing::Exclusive
+        },
     })
 }
 
 /// Whether replies of a connection would land on another worker if nobody told them.
-fn steer<F: Stack, W>(core: &Core<W>, view: &View<F>, out_interface: Option<IfaceId>) -> Steer {
-    let replies = view.outgoing.inverse();
+fn steering<F: Stack, W>(core: &Core<W>, view: &View<F>, out_interface: Option<IfaceId>) -> Steer {
     let interfaces = &core.program.interfaces;
-    let port = out_interface.and_then(|i| interfaces.find(i)).and_then(|i| interfaces.port(i.port));
-    match port {
-        Some(port) if port.distribution.worker(&replies) != core.id => Steer::Needed,
-        Some(_) | None => Steer::Unneeded,
-    }
+    let port = out_interface
+        .and_then(|i| interfaces.find(i))
+        .and_then(|i| interfaces.port(i.port));
+    port.map_or(Steer::No, |port| {
+        steer(&port.distribution, &view.outgoing.inverse(), core.id)
+    })
 }
 
 /// The gateway's address on an interface, as it speaks to `towards`.
@@ -176,7 +216,10 @@ mod tests {
 
     #[test]
     fn a_client_always_gets_the_same_address_of_a_range_and_all_are_used() {
-        let range = AddressRange { first: [10, 0, 0, 1].into(), last: [10, 0, 0, 4].into() };
+        let range = AddressRange {
+            first: [10, 0, 0, 1].into(),
+            last: [10, 0, 0, 4].into(),
+        };
         let picked: Vec<_> = (0..8).map(|n| pick::<V4>(range, [192, 0, 2, n])).collect();
         assert_eq!(picked[..4], picked[4..]);
         let distinct: std::collections::BTreeSet<_> = picked.into_iter().flatten().collect();
@@ -185,9 +228,21 @@ mod tests {
 
     #[test]
     fn a_port_inside_the_range_is_kept_and_others_are_folded_into_it() {
-        let range = PortRange { first: 8000, last: 8003 };
+        let range = PortRange {
+            first: 8000,
+            last: 8003,
+        };
         assert_eq!(pick_port(range, Port(8002)), Port(8002));
         assert!((8000..=8003).contains(&pick_port(range, Port(81)).0));
-        assert_eq!(pick_port(PortRange { first: 8080, last: 8080 }, Port(80)), Port(8080));
+        assert_eq!(
+            pick_port(
+                PortRange {
+                    first: 8080,
+                    last: 8080
+                },
+                Port(80)
+            ),
+            Port(8080)
+        );
     }
 }

@@ -27,9 +27,14 @@ pub fn run<F: Stack, B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.packet(slot) else { continue };
-        let Track::Known(flow, state) = meta.track else { continue };
-        if meta.parsed.version() != Some(F::VERSION) {
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
+        let Track::Known(flow, state) = meta.track else {
+            continue;
+        };
+        let ours = meta.parsed.version() == Some(F::VERSION);
+        if !ours || !core.is_still::<F, B>(flow, buf, meta) {
             continue;
         }
         let fate = packet::<F, B, W>(core, buf, meta, flow, state, out);

@@ -26,7 +26,9 @@ pub fn run<B: Buffer, W: Witness<B>>(
         return;
     }
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.packet(slot) else { continue };
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
         let fate = packet(core, buf, meta, out);
         settle(core, burst, slot, fate, out);
     }
@@ -38,13 +40,19 @@ fn packet<B: Buffer, W: Witness<B>>(
     meta: &mut Meta,
     out: &mut Outbox<B>,
 ) -> Fate {
-    let hook = if meta.origin.is_local() { Hook::RawOutput } else { Hook::RawPrerouting };
+    let hook = if meta.origin.is_local() {
+        Hook::RawOutput
+    } else {
+        Hook::RawPrerouting
+    };
     let facts = match meta.parsed.version() {
         Some(4) => as_received::<V4, B>(buf, meta),
         Some(_) => as_received::<V6, B>(buf, meta),
         None => None,
     };
-    let Some(facts) = facts else { return Fate::Drop(DropReason::IpTruncated) };
+    let Some(facts) = facts else {
+        return Fate::Drop(DropReason::IpTruncated);
+    };
     let decision = ask::once(core, hook, &facts, (buf, &*meta), out);
     match decision.verdict {
         Verdict::Drop => {

@@ -4,6 +4,7 @@
 //! differences, RFC 1624), and the time to live of what is forwarded. Drops what cannot carry its
 //! translation (`nat-untranslatable`).
 
+use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::FlowRef;
 use turnpike_conntrack::tuple::{V4, V6};
 
@@ -26,7 +27,9 @@ pub fn run<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.packet(slot) else { continue };
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
         let fate = match meta.parsed.version() {
             Some(4) => packet::<V4, B, W>(core, buf, meta),
             Some(_) => packet::<V6, B, W>(core, buf, meta),
@@ -37,6 +40,12 @@ pub fn run<B: Buffer, W: Witness<B>>(
 }
 
 fn packet<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> Fate {
+    if let Track::Known(flow, _) | Track::Related(flow) = meta.track
+        && !core.is_still::<F, B>(flow, buf, meta)
+    {
+        // Accepted, and then pushed out of the table by another packet of the same burst.
+        return Fate::Drop(DropReason::TableFull);
+    }
     let translated = match meta.track {
         Track::Known(flow, _) => translate_packet::<F, B, W>(core, buf, meta, flow),
         Track::Related(flow) => translate_error::<F, B, W>(core, buf, meta, flow),
@@ -61,7 +70,7 @@ fn translate_packet<F: Stack, B: Buffer, W>(
     flow: FlowRef,
 ) -> Option<()> {
     let table = F::table(&core.conntrack);
-    if !table.flags(flow.id).is_translated() {
+    if !is_translated(table.flags(flow.id)) {
         return Some(());
     }
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
@@ -76,11 +85,15 @@ fn translate_error<F: Stack, B: Buffer, W>(
     flow: FlowRef,
 ) -> Option<()> {
     let table = F::table(&core.conntrack);
-    if !table.flags(flow.id).is_translated() {
+    if !is_translated(table.flags(flow.id)) {
         return Some(());
     }
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
     let quote = quoted::<F>(buf.head(), &meta.parsed)?;
     let head = buf.head_mut();
     translate_quoted(head, &meta.parsed, &quote, &view.incoming, &view.outgoing).ok()
+}
+
+fn is_translated(flags: Flags) -> bool {
+    flags.contains(Flags::SRCNAT) || flags.contains(Flags::DSTNAT)
 }

@@ -6,7 +6,7 @@
 //! connection is `invalid`, and rules decide.
 
 use arrayvec::ArrayVec;
-use turnpike_conntrack::ids::{ConnState, FlowRef};
+use turnpike_conntrack::ids::FlowRef;
 use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::table::Tracked;
 use turnpike_conntrack::tuple::Tuple;
@@ -26,7 +26,9 @@ pub fn run<F: Stack, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut B
     let mut slots: ArrayVec<usize, BURST_MAX> = ArrayVec::new();
     let mut keys: ArrayVec<Tuple<F>, BURST_MAX> = ArrayVec::new();
     for slot in burst.live() {
-        let Some((buf, meta)) = burst.packet(slot) else { continue };
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
         if meta.track != Track::Missed || meta.parsed.version() != Some(F::VERSION) {
             continue;
         }
@@ -40,7 +42,10 @@ pub fn run<F: Stack, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut B
     let mut found: [Option<FlowRef>; BURST_MAX] = [None; BURST_MAX];
     F::table(&core.conntrack).lookup_bulk(&keys, &mut found, core.now);
     for (slot, flow) in slots.iter().zip(found) {
-        if let (Some(flow), Some((buf, meta))) = (flow, burst.packet(*slot)) {
+        let (Some(flow), Some((buf, meta))) = (flow, burst.packet(*slot)) else {
+            continue;
+        };
+        if core.is_still::<F, B>(flow, buf, meta) {
             meta.track = known::<F, B, W>(core, buf, meta, flow);
         }
     }
@@ -56,7 +61,7 @@ pub fn known<F: Stack, B: Buffer, W>(
     let checksum = verify_l4(buf, &meta.parsed);
     let segment = segment(buf.head(), &meta.parsed, checksum);
     let table = F::table_mut(&mut core.conntrack);
-    match table.track(flow, &segment, core.now, &core.program.tracking.config) {
+    match table.track(flow, &segment, core.now, &core.program.tracking_config) {
         Tracked::Valid(state) => Track::Known(flow, state),
         Tracked::Invalid(_) => Track::Invalid,
         Tracked::Reopen => Track::Missed,
@@ -81,4 +86,3 @@ fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &Meta) -> Tr
         None => Track::Missed,
     }
 }
-

@@ -20,7 +20,10 @@ pub fn send<B: Buffer, W: Witness<B>>(
     };
     let bytes = buf.frame_len() as u64;
     core.counters.sent.packet(bytes);
-    if let Some(counters) = core.program.interface_counters(core.id).and_then(|c| c.find(interface))
+    if let Some(counters) = core
+        .program
+        .interface_counters(core.id)
+        .and_then(|c| c.find(interface))
     {
         counters.sent.packet(bytes);
     }

@@ -19,12 +19,18 @@ pub struct View<F: Family> {
 impl<F: Family> View<F> {
     /// A packet that is not translated.
     pub fn plain(tuple: Tuple<F>) -> Self {
-        Self { incoming: tuple, outgoing: tuple }
+        Self {
+            incoming: tuple,
+            outgoing: tuple,
+        }
     }
 
     /// A packet of a connection.
     pub fn of_flow(pair: &TuplePair<F>, direction: Direction) -> Self {
-        Self { incoming: *pair.incoming(direction), outgoing: pair.outgoing(direction) }
+        Self {
+            incoming: *pair.incoming(direction),
+            outgoing: pair.outgoing(direction),
+        }
     }
 
     /// An ICMP error that travels in `direction` of a connection: whichever end the connection
@@ -39,7 +45,10 @@ impl<F: Family> View<F> {
         if flow.incoming.dst != flow.outgoing.dst {
             outgoing.dst = flow.outgoing.dst;
         }
-        Self { incoming: error, outgoing }
+        Self {
+            incoming: error,
+            outgoing,
+        }
     }
 
     /// The tuple that the filter sees: source before, destination after translation.
@@ -66,7 +75,13 @@ mod tests {
 
     fn tuple(src: [u8; 4], dst: [u8; 4], src_port: u16, dst_port: u16) -> Tuple<V4> {
         let (src_port, dst_port) = (Port(src_port), Port(dst_port));
-        Tuple { src, dst, src_port, dst_port, proto: Proto::UDP }
+        Tuple {
+            src,
+            dst,
+            src_port,
+            dst_port,
+            proto: Proto::UDP,
+        }
     }
 
     fn masqueraded() -> TuplePair<V4> {
@@ -81,7 +96,10 @@ mod tests {
         let out = View::of_flow(&masqueraded(), Direction::Original).at_filter();
         assert_eq!((out.src, out.dst), (INSIDE, SERVER));
         let back = View::of_flow(&masqueraded(), Direction::Reply).at_filter();
-        assert_eq!((back.src, back.dst, back.dst_port), (SERVER, INSIDE, Port(4000)));
+        assert_eq!(
+            (back.src, back.dst, back.dst_port),
+            (SERVER, INSIDE, Port(4000))
+        );
     }
 
     #[test]

@@ -4,7 +4,10 @@
 //! a default route by 203.0.113.1 and 2001:db8:113::1. Frames go in with [`Sim::inject`]; what
 //! comes out waits in [`Sim::sent`].
 
-#![expect(dead_code, reason = "each test binary uses its own part of the harness")]
+#![expect(
+    dead_code,
+    reason = "each test binary uses its own part of the harness"
+)]
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -77,9 +80,14 @@ impl Sim {
     ) -> Self {
         let program = Arc::new(compile(policy, workers, None));
         let shared = Arc::new(Shared::new(4_096, HashKey([1, 2, 3, 4])));
-        let counters: Vec<_> = (0..workers).map(|_| Arc::new(WorkerCounters::default())).collect();
+        let counters: Vec<_> = (0..workers)
+            .map(|_| Arc::new(WorkerCounters::default()))
+            .collect();
         let make = |id: u8| {
-            let capacity = Capacity { v4: entries, v6: entries };
+            let capacity = Capacity {
+                v4: entries,
+                v6: entries,
+            };
             let key = HashKey([5, 6, 7, 8]);
             let setup = WorkerSetup {
                 id: WorkerId(id),
@@ -117,11 +125,7 @@ impl Sim {
     }
 
     /// The same for several frames received in one burst by worker 0's queue.
-    pub fn inject_burst(
-        &mut self,
-        port: PortId,
-        frames: Vec<Vec<u8>>,
-    ) -> Vec<(PortId, Vec<u8>)> {
+    pub fn inject_burst(&mut self, port: PortId, frames: Vec<Vec<u8>>) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Outbox::default();
         let mut mine = ArrayVec::new();
         let mut theirs = Vec::new();
@@ -180,9 +184,23 @@ impl Sim {
     pub fn ends_of(&mut self, token: u64) -> Vec<End> {
         let mut all: Vec<End> = Vec::new();
         for worker in &mut self.workers {
-            all.extend(worker.witness_mut().0.iter().filter(|e| e.0 == token).map(|e| e.1));
+            all.extend(
+                worker
+                    .witness_mut()
+                    .0
+                    .iter()
+                    .filter(|e| e.0 == token)
+                    .map(|e| e.1),
+            );
         }
-        all.extend(self.slow.witness_mut().0.iter().filter(|e| e.0 == token).map(|e| e.1));
+        all.extend(
+            self.slow
+                .witness_mut()
+                .0
+                .iter()
+                .filter(|e| e.0 == token)
+                .map(|e| e.1),
+        );
         all
     }
 
@@ -195,7 +213,10 @@ impl Sim {
     }
 
     pub fn connections(&self) -> usize {
-        self.workers.iter().map(|w| w.conntrack().v4.len() + w.conntrack().v6.len()).sum()
+        self.workers
+            .iter()
+            .map(|w| w.conntrack().v4.len() + w.conntrack().v6.len())
+            .sum()
     }
 
     /// Both sides of the books: what came in and was made, and what became of it.
@@ -205,16 +226,15 @@ impl Sim {
             .map(|c| c.received.read().packets + c.generated.read() + c.fragments_made.read())
             .sum();
         let went = all()
-            .map(|c| {
-                c.sent.read().packets + c.consumed.read() + c.dropped_in_all() + c.held.read()
-            })
+            .map(|c| c.sent.read().packets + c.consumed.read() + c.dropped_in_all() + c.held.read())
             .sum();
         (came, went)
     }
 
     fn settle(&mut self, from: WorkerId, out: &mut Outbox<HeapBuffer>) {
         let _ = from;
-        self.sent.extend(out.tx.drain(..).map(|(port, buf)| (port, buf.into_bytes())));
+        self.sent
+            .extend(out.tx.drain(..).map(|(port, buf)| (port, buf.into_bytes())));
         let punts: Vec<_> = out.punts.drain(..).collect();
         let handovers: Vec<_> = out.handover.drain(..).collect();
         out.logs.clear();
@@ -277,7 +297,10 @@ pub fn open_policy() -> Policy {
         chains: kind
             .built_in_chains()
             .iter()
-            .map(|name| Chain { name: (*name).to_owned(), rules: Vec::new() })
+            .map(|name| Chain {
+                name: (*name).to_owned(),
+                rules: Vec::new(),
+            })
             .collect(),
     };
     Policy {
@@ -299,8 +322,13 @@ pub fn open_policy() -> Policy {
 /// The same with masquerade out of `wan`.
 pub fn masquerading_policy() -> Policy {
     let mut policy = open_policy();
-    let out_wan = Matchers { out_interface: Some(is(WAN_IF)), ..Matchers::default() };
-    policy.nat.chains[1].rules.push(rule(out_wan, Action::Masquerade(None)));
+    let out_wan = Matchers {
+        out_interface: Some(is(WAN_IF)),
+        ..Matchers::default()
+    };
+    policy.nat.chains[1]
+        .rules
+        .push(rule(out_wan, Action::Masquerade(None)));
     policy
 }
 
@@ -312,16 +340,24 @@ pub fn rule(matchers: Matchers, action: Action) -> Rule {
         log: None,
         comment: "".into(),
         disabled: false,
-        source: Source { file: "test".into(), line: 1 },
+        source: Source {
+            file: "test".into(),
+            line: 1,
+        },
     }
 }
 
 pub const fn is<T>(value: T) -> Match<T> {
-    Match { value, negated: false }
+    Match {
+        value,
+        negated: false,
+    }
 }
 
 pub fn states(states: &[turnpike_conntrack::ids::ConnState]) -> Option<Match<StateSet>> {
-    Some(is(states.iter().fold(StateSet::default(), |set, state| set.with(*state))))
+    Some(is(states
+        .iter()
+        .fold(StateSet::default(), |set, state| set.with(*state))))
 }
 
 pub fn ip(text: &str) -> IpAddr {

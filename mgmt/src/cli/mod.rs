@@ -1,0 +1,72 @@
+//! The `turnpike` command line: one file per command, and how they end.
+//!
+//! A command prints its result to standard output and ends with 0; what went wrong goes to
+//! standard error as sentences, and the command ends with 1 (2 for a command line that cannot be
+//! read, as clap has it).
+
+mod check;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A stateful firewall and NAT gateway on DPDK that speaks RouterOS's firewall vocabulary.
+#[derive(Debug, Parser)]
+#[command(name = "turnpike", version, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Check a configuration: every error with its place, exit 0 or 1
+    Check(check::Args),
+}
+
+/// Why a command failed, as sentences for standard error.
+#[derive(Debug)]
+struct Failure(String);
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// Reads the command line, runs the command and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let ended = match cli.command {
+        Command::Check(args) => check::run(&args),
+    };
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(message)) => {
+            complain(&message);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints one result to standard output. A reader that went away (`| head`) is no failure.
+fn say(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    let written = out.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') {
+            Ok(())
+        } else {
+            out.write_all(b"\n")
+        }
+    });
+    match written.and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Prints to standard error; if that is gone there is nobody left to tell.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{}", text.trim_end());
+}

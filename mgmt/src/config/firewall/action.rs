@@ -1,0 +1,291 @@
+//! What a rule does, and which options go with which action.
+
+use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::policy::{
+    Action, PortRange, RejectWith, TableKind, Translation, Unreachable,
+};
+
+use super::super::address::Addresses;
+use super::super::port::ToPorts;
+use super::super::section::{Section, or_report, scalar, word};
+use super::super::value::Text;
+use super::rule::Context;
+use crate::problem::{Problems, did_you_mean};
+
+/// An action by its word, before its options are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verb {
+    Accept,
+    Drop,
+    Reject,
+    Log,
+    Passthrough,
+    Jump,
+    Return,
+    NoTrack,
+    Fasttrack,
+    SrcNat,
+    Masquerade,
+    DstNat,
+    Redirect,
+}
+
+type Verbs = &'static [(&'static str, Verb)];
+
+const RAW: Verbs = &[
+    ("accept", Verb::Accept),
+    ("drop", Verb::Drop),
+    ("jump", Verb::Jump),
+    ("log", Verb::Log),
+    ("notrack", Verb::NoTrack),
+    ("passthrough", Verb::Passthrough),
+    ("return", Verb::Return),
+];
+
+const FILTER: Verbs = &[
+    ("accept", Verb::Accept),
+    ("drop", Verb::Drop),
+    ("fasttrack-connection", Verb::Fasttrack),
+    ("jump", Verb::Jump),
+    ("log", Verb::Log),
+    ("passthrough", Verb::Passthrough),
+    ("reject", Verb::Reject),
+    ("return", Verb::Return),
+];
+
+const NAT: Verbs = &[
+    ("accept", Verb::Accept),
+    ("dst-nat", Verb::DstNat),
+    ("jump", Verb::Jump),
+    ("log", Verb::Log),
+    ("masquerade", Verb::Masquerade),
+    ("passthrough", Verb::Passthrough),
+    ("redirect", Verb::Redirect),
+    ("return", Verb::Return),
+    ("src-nat", Verb::SrcNat),
+];
+
+/// Actions of the vocabulary that this version has not.
+const LATER: &[&str] = &[
+    "add-dst-to-address-list",
+    "add-src-to-address-list",
+    "endpoint-independent-nat",
+    "netmap",
+    "same",
+    "tarpit",
+];
+
+/// Options that only some actions take.
+const OPTIONS: &[&str] = &["jump-target", "reject-with", "to-addresses", "to-ports"];
+
+impl Verb {
+    fn takes(self) -> &'static [&'static str] {
+        match self {
+            Self::Jump => &["jump-target"],
+            Self::Reject => &["reject-with"],
+            Self::SrcNat | Self::DstNat => &["to-addresses", "to-ports"],
+            Self::Masquerade | Self::Redirect => &["to-ports"],
+            Self::Accept
+            | Self::Drop
+            | Self::Log
+            | Self::Passthrough
+            | Self::Return
+            | Self::NoTrack
+            | Self::Fasttrack => &[],
+        }
+    }
+}
+
+/// Reads `action` and its options.
+pub fn decode(
+    section: Section<'_>,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<Action> {
+    let Some(node) = section.field("action") else {
+        let has_action = section.entry("action").is_some();
+        if !has_action {
+            problems.error(
+                section.span(),
+                "`action` is missing; RouterOS would take accept, so write `action: accept` if \
+                 that is meant",
+            );
+        }
+        return None;
+    };
+    let word = &scalar(node, problems)?.text;
+    let verb = or_report(verb(word, context.kind), node.span, problems)?;
+    for option in OPTIONS {
+        if let Some(entry) = section.entry(option)
+            && !verb.takes().contains(option)
+        {
+            problems.error(
+                entry.key_span,
+                format!("`{option}` does nothing with `action: {word}`; remove it"),
+            );
+        }
+    }
+    match verb {
+        Verb::Accept => Some(Action::Accept),
+        Verb::Drop => Some(Action::Drop),
+        Verb::Passthrough => Some(Action::Passthrough),
+        Verb::Return => Some(Action::Return),
+        Verb::NoTrack => Some(Action::NoTrack),
+        Verb::Fasttrack => Some(Action::Fasttrack),
+        Verb::Log => {
+            let prefix = section.read("log-prefix", problems, super::super::section::word::<Text>);
+            Some(Action::Log(prefix.unwrap_or_default().0.into()))
+        }
+        Verb::Reject => reject(section, problems).map(Action::Reject),
+        Verb::Jump => jump(section, context, problems).map(Action::Jump),
+        Verb::SrcNat => translation(section, Needs::Addresses, problems).map(Action::SrcNat),
+        Verb::DstNat => translation(section, Needs::Something, problems).map(Action::DstNat),
+        Verb::Masquerade => Some(Action::Masquerade(to_ports(section, problems))),
+        Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
+    }
+}
+
+fn verb(word: &str, kind: TableKind) -> Result<Verb, String> {
+    let (own, others): (Verbs, [(&str, Verbs); 2]) = match kind {
+        TableKind::Raw => (RAW, [("filter", FILTER), ("nat", NAT)]),
+        TableKind::Filter => (FILTER, [("raw", RAW), ("nat", NAT)]),
+        TableKind::Nat => (NAT, [("filter", FILTER), ("raw", RAW)]),
+    };
+    let find = |verbs: Verbs| {
+        verbs
+            .iter()
+            .find(|(name, _)| *name == word)
+            .map(|(_, v)| *v)
+    };
+    if let Some(verb) = find(own) {
+        return Ok(verb);
+    }
+    let table = kind.name();
+    if LATER.contains(&word) {
+        return Err(format!(
+            "the action `{word}` is not supported by this version of Turnpike; remove the rule"
+        ));
+    }
+    let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
+    if let Some((other, _)) = others.iter().find(|(_, verbs)| find(verbs).is_some()) {
+        return Err(format!(
+            "`{word}` is an action of {other}, not of {table}; write one of {}",
+            names.join(", ")
+        ));
+    }
+    let near = did_you_mean(word, names.iter().copied());
+    Err(format!(
+        "`{word}` is not an action{near}; {table} has {}",
+        names.join(", ")
+    ))
+}
+
+fn jump(section: Section<'_>, context: &Context<'_>, problems: &mut Problems) -> Option<ChainId> {
+    let node = section.required("jump-target", "my-chain", problems)?;
+    let text = &scalar(node, problems)?.text;
+    or_report(context.chains.jump_target(text), node.span, problems)
+}
+
+const REJECT_WITH: &[(&str, RejectWith)] = &[
+    (
+        "icmp-network-unreachable",
+        RejectWith::Icmp(Unreachable::Network),
+    ),
+    ("icmp-host-unreachable", RejectWith::Icmp(Unreachable::Host)),
+    ("icmp-port-unreachable", RejectWith::Icmp(Unreachable::Port)),
+    (
+        "icmp-protocol-unreachable",
+        RejectWith::Icmp(Unreachable::Protocol),
+    ),
+    (
+        "icmp-net-prohibited",
+        RejectWith::Icmp(Unreachable::NetProhibited),
+    ),
+    (
+        "icmp-host-prohibited",
+        RejectWith::Icmp(Unreachable::HostProhibited),
+    ),
+    (
+        "icmp-admin-prohibited",
+        RejectWith::Icmp(Unreachable::AdminProhibited),
+    ),
+    ("icmp-no-route", RejectWith::Icmp(Unreachable::Network)),
+    (
+        "icmp-address-unreachable",
+        RejectWith::Icmp(Unreachable::Host),
+    ),
+    ("tcp-reset", RejectWith::TcpReset),
+];
+
+const REJECT_WITH_LATER: &[&str] = &[
+    "icmp-not-neighbour",
+    "icmp-err-src-routing-header",
+    "icmp-headers-too-long",
+];
+
+/// `reject-with`, by default as in RouterOS.
+fn reject(section: Section<'_>, problems: &mut Problems) -> Option<RejectWith> {
+    let Some(node) = section.field("reject-with") else {
+        return Some(RejectWith::Icmp(Unreachable::Network));
+    };
+    let text = scalar(node, problems)?.text.as_str();
+    if REJECT_WITH_LATER.contains(&text) {
+        problems.error(
+            node.span,
+            format!("`{text}` is not supported by this version of Turnpike; write icmp-no-route"),
+        );
+        return None;
+    }
+    let read = super::super::value::choice(text, "a way to reject", REJECT_WITH);
+    or_report(read, node.span, problems)
+}
+
+/// The name of a way to reject.
+pub fn reject_name(with: RejectWith) -> &'static str {
+    REJECT_WITH
+        .iter()
+        .find(|(_, known)| *known == with)
+        .map_or("icmp-network-unreachable", |(name, _)| name)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needs {
+    Addresses,
+    Something,
+}
+
+fn translation(section: Section<'_>, needs: Needs, problems: &mut Problems) -> Option<Translation> {
+    let address_node = match needs {
+        Needs::Addresses => section.required("to-addresses", "203.0.113.2", problems),
+        Needs::Something => section.field("to-addresses"),
+    };
+    if address_node.is_none() && section.field("to-ports").is_none() {
+        if needs == Needs::Something {
+            problems.error(
+                section.span(),
+                "dst-nat changes nothing without `to-addresses` or `to-ports`; write one",
+            );
+        }
+        return None;
+    }
+    let addresses = address_node.and_then(|n| word::<Addresses>(n, problems));
+    if let (Some(addresses), Some(node)) = (addresses, address_node) {
+        let unusable = |ip: std::net::IpAddr| ip.is_unspecified() || ip.is_multicast();
+        if unusable(addresses.0.first) || unusable(addresses.0.last) {
+            problems.error(
+                node.span,
+                "nothing can be translated to that; write unicast addresses",
+            );
+        }
+    }
+    Some(Translation {
+        addresses: addresses.map(|a| a.0),
+        ports: to_ports(section, problems),
+    })
+}
+
+fn to_ports(section: Section<'_>, problems: &mut Problems) -> Option<PortRange> {
+    section
+        .read("to-ports", problems, word::<ToPorts>)
+        .map(|p| p.0)
+}

@@ -1,0 +1,142 @@
+//! Whether the parts of one rule fit together: protocols, ports and address families.
+
+use std::net::IpAddr;
+
+use turnpike_conntrack::tuple::Proto;
+use turnpike_pipeline::policy::{Action, IpFamily, Match, Matchers, Translation};
+
+use super::super::address::{family_name, family_of};
+use super::super::section::Section;
+use super::matchers::addresses;
+use crate::problem::Problems;
+use crate::yaml::Node;
+
+/// Checks one rule and lets its addresses decide its family.
+pub fn check(
+    section: Section<'_>,
+    matchers: &mut Matchers,
+    action: Option<&Action>,
+    problems: &mut Problems,
+) {
+    ports_need_a_protocol(section, matchers, problems);
+    icmp_options_need_icmp(section, matchers, problems);
+    decide_family(section, matchers, action, problems);
+    icmp_is_of_one_family(section, matchers, problems);
+}
+
+fn ports_need_a_protocol(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+    let with_ports = matchers
+        .protocol
+        .is_some_and(|p| !p.negated && p.value.has_ports());
+    // A protocol that was refused is not a second error.
+    let refused = section.field("protocol").is_some() && matchers.protocol.is_none();
+    if with_ports || refused {
+        return;
+    }
+    for key in ["src-port", "dst-port", "port", "to-ports"] {
+        if let Some(entry) = section.entry(key) {
+            problems.error(
+                entry.key_span,
+                format!(
+                    "`{key}` needs a protocol that has ports; add, for example, `protocol: tcp`, \
+                     and a second rule for udp"
+                ),
+            );
+        }
+    }
+}
+
+fn icmp_options_need_icmp(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+    let icmp = matchers
+        .protocol
+        .is_some_and(|p| !p.negated && [Proto::ICMP, Proto::ICMPV6].contains(&p.value));
+    let refused = section.field("protocol").is_some() && matchers.protocol.is_none();
+    if let Some(entry) = section.entry("icmp-options")
+        && !icmp
+        && !refused
+    {
+        problems.error(
+            entry.key_span,
+            "`icmp-options` needs `protocol: icmp` or `protocol: icmpv6`; add it",
+        );
+    }
+}
+
+/// A rule that names an address of one family is a rule of that family alone.
+fn decide_family(
+    section: Section<'_>,
+    matchers: &mut Matchers,
+    action: Option<&Action>,
+    problems: &mut Problems,
+) {
+    let translated = action
+        .and_then(translation)
+        .and_then(|t| t.addresses)
+        .and_then(|range| {
+            let node = section.field("to-addresses")?;
+            Some(("to-addresses", node, range.first))
+        });
+    let written: Vec<(&str, &Node, IpAddr)> =
+        addresses(section, matchers).chain(translated).collect();
+    let mut decided: Option<(&str, IpFamily)> = matchers.family.map(|f| ("family", f));
+    for (key, node, ip) in written {
+        let family = family_of(ip);
+        match decided {
+            Some((by, other)) if other != family => problems.error(
+                node.span,
+                format!(
+                    "`{key}` is {} and `{by}` is {}, so the rule can never match; write two rules",
+                    family_name(family),
+                    family_name(other)
+                ),
+            ),
+            Some(_) => {}
+            None => decided = Some((key, family)),
+        }
+    }
+    matchers.family = decided.map(|(_, family)| family);
+}
+
+fn translation(action: &Action) -> Option<Translation> {
+    match action {
+        Action::SrcNat(t) | Action::DstNat(t) => Some(*t),
+        Action::Accept
+        | Action::Drop
+        | Action::Reject(_)
+        | Action::Log(_)
+        | Action::Passthrough
+        | Action::Jump(_)
+        | Action::Return
+        | Action::NoTrack
+        | Action::Fasttrack
+        | Action::Masquerade(_)
+        | Action::Redirect(_) => None,
+    }
+}
+
+fn icmp_is_of_one_family(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+    let (Some(family), Some(protocol), Some(node)) = (
+        matchers.family,
+        matchers.protocol,
+        section.field("protocol"),
+    ) else {
+        return;
+    };
+    let (wrong, right) = match family {
+        IpFamily::V4 => (Proto::ICMPV6, "icmp"),
+        IpFamily::V6 => (Proto::ICMP, "icmpv6"),
+    };
+    let plain = Match {
+        value: wrong,
+        negated: false,
+    };
+    if protocol == plain {
+        problems.error(
+            node.span,
+            format!(
+                "the rule is for {}, where this protocol does not occur; write `protocol: {right}`",
+                family_name(family)
+            ),
+        );
+    }
+}

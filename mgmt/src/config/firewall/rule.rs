@@ -1,0 +1,204 @@
+//! One rule: its keys, and how its parts come together.
+
+use std::sync::Arc;
+
+use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::policy::{Action, Rule, Source, TableKind};
+
+use super::super::names::Names;
+use super::super::section::{Keys, Section, or_report, scalar, word};
+use super::super::value::{Switch, Text};
+use super::chains::ChainNames;
+use super::{action, fit, matchers, text};
+use crate::problem::Problems;
+use crate::yaml::Node;
+
+/// What a rule is read against.
+pub struct Context<'a> {
+    /// The table it is in.
+    pub kind: TableKind,
+    /// Interfaces and lists.
+    pub names: &'a Names,
+    /// The chains of the table.
+    pub chains: &'a ChainNames,
+}
+
+/// A rule with the places of its keys, for what is checked over several rules.
+pub struct Draft<'a> {
+    /// The chain it is in.
+    pub chain: ChainId,
+    /// The rule.
+    pub rule: Rule,
+    /// Its keys as they were written.
+    pub section: Section<'a>,
+}
+
+/// What the vocabulary has and this version has not.
+const LATER: &[&str] = &[
+    "address-list",
+    "address-list-timeout",
+    "connection-bytes",
+    "connection-limit",
+    "connection-mark",
+    "connection-rate",
+    "connection-type",
+    "content",
+    "dscp",
+    "dst-limit",
+    "fragment",
+    "headers",
+    "hop-limit",
+    "ingress-priority",
+    "ipsec-policy",
+    "ipv4-options",
+    "layer7-protocol",
+    "limit",
+    "nth",
+    "p2p",
+    "packet-mark",
+    "packet-size",
+    "per-connection-classifier",
+    "priority",
+    "psd",
+    "random",
+    "randomise-ports",
+    "routing-mark",
+    "routing-table",
+    "same-not-by-dst",
+    "src-mac-address",
+    "tcp-flags",
+    "tcp-mss",
+    "time",
+    "tls-host",
+    "to-address",
+    "ttl",
+];
+
+macro_rules! rule_keys {
+    ($($own:literal),*) => {
+        &[
+            "chain", "action", "comment", "disabled", "log", "log-prefix", "jump-target", "family",
+            "protocol", "src-address", "dst-address", "src-address-list", "dst-address-list",
+            "src-address-type", "dst-address-type", "src-port", "dst-port", "port", "icmp-options",
+            "in-interface", "out-interface", "in-interface-list", "out-interface-list", $($own),*
+        ]
+    };
+}
+
+const BEFORE_TRACKING: &str = "raw comes before connection tracking";
+const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
+const TRANSLATES: &str = "only nat rules translate";
+const REJECTS: &str = "only filter rules reject";
+
+const RAW: Keys = Keys {
+    of: "a raw rule",
+    known: rule_keys!(),
+    later: LATER,
+    elsewhere: &[
+        ("connection-state", BEFORE_TRACKING),
+        ("connection-nat-state", BEFORE_TRACKING),
+        ("reject-with", REJECTS),
+        ("to-addresses", TRANSLATES),
+        ("to-ports", TRANSLATES),
+    ],
+};
+
+const FILTER: Keys = Keys {
+    of: "a filter rule",
+    known: rule_keys!("connection-state", "connection-nat-state", "reject-with"),
+    later: LATER,
+    elsewhere: &[("to-addresses", TRANSLATES), ("to-ports", TRANSLATES)],
+};
+
+const NAT: Keys = Keys {
+    of: "a nat rule",
+    known: rule_keys!("to-addresses", "to-ports"),
+    later: LATER,
+    elsewhere: &[
+        ("connection-state", FIRST_PACKET),
+        ("connection-nat-state", FIRST_PACKET),
+        ("reject-with", REJECTS),
+    ],
+};
+
+/// Reads one rule; `None` if something in it is wrong and has been reported.
+pub fn decode<'a>(
+    node: &'a Node,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<Draft<'a>> {
+    let keys = match context.kind {
+        TableKind::Raw => &RAW,
+        TableKind::Filter => &FILTER,
+        TableKind::Nat => &NAT,
+    };
+    let before = problems.errors();
+    let section = Section::open(node, keys, problems)?;
+    let chain = section
+        .required("chain", default_chain(context.kind), problems)
+        .and_then(|n| chain(n, context, problems));
+    let comment = section.read("comment", problems, word::<Text>);
+    let disabled = section.read("disabled", problems, word::<Switch>);
+    let mut matchers = matchers::decode(section, context.names, problems);
+    let action = action::decode(section, context, problems);
+    let log = logging(section, action.as_ref(), problems);
+    fit::check(section, &mut matchers, action.as_ref(), problems);
+    if problems.errors() > before || section.has_refused() {
+        return None;
+    }
+    let mut rule = Rule {
+        matchers,
+        action: action?,
+        log,
+        comment: comment.unwrap_or_default().0.into(),
+        disabled: disabled == Some(Switch::On),
+        source: Source {
+            file: Arc::clone(problems.file()),
+            line: node.span.line,
+        },
+        text: "".into(),
+    };
+    let chain = chain?;
+    rule.text = text::canonical(&rule, chain, context).into();
+    Some(Draft {
+        chain,
+        rule,
+        section,
+    })
+}
+
+fn default_chain(kind: TableKind) -> &'static str {
+    match kind {
+        TableKind::Raw => "prerouting",
+        TableKind::Filter => "forward",
+        TableKind::Nat => "srcnat",
+    }
+}
+
+fn chain(node: &Node, context: &Context<'_>, problems: &mut Problems) -> Option<ChainId> {
+    let text = &scalar(node, problems)?.text;
+    or_report(context.chains.find(text), node.span, problems)
+}
+
+/// `log` and `log-prefix`; the action `log` keeps its prefix itself.
+fn logging(
+    section: Section<'_>,
+    action: Option<&Action>,
+    problems: &mut Problems,
+) -> Option<Arc<str>> {
+    let log = section.read("log", problems, word::<Switch>);
+    let prefix = section.read("log-prefix", problems, word::<Text>);
+    let by_action = matches!(action, Some(Action::Log(_)));
+    if let (Some(entry), false) = (section.entry("log-prefix"), by_action)
+        && log != Some(Switch::On)
+    {
+        problems.warning(
+            entry.key_span,
+            "`log-prefix` does nothing without `log: yes`; add it, or remove the prefix",
+        );
+    }
+    if by_action {
+        return None;
+    }
+    (log == Some(Switch::On)).then(|| prefix.unwrap_or_default().0.into())
+}

@@ -1,0 +1,194 @@
+//! A rule in canonical words: RouterOS's keys in one fixed order, values in one fixed form.
+//!
+//! Two rules with the same text do the same; over a reload, counters follow the text. Comment and
+//! `disabled` are not part of it, so that editing a comment keeps the counters.
+
+use std::fmt::Write;
+
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::tuple::Proto;
+use turnpike_helpers::catalogue::protocol_name;
+use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::policy::{
+    Action, AddressTypeSet, IcmpOptions, IpFamily, Match, NatStateSet, PortRange, Rule, StateSet,
+    Translation,
+};
+
+use super::super::address::show;
+use super::super::port::{show_range, show_set};
+use super::action::reject_name;
+use super::rule::Context;
+
+/// The canonical text of `rule` in `chain`.
+pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
+    let m = &rule.matchers;
+    let names = context.names;
+    let interface = |i: u16| known(&names.interfaces, i);
+    let interface_list = |i: u16| known(&names.interface_lists, i);
+    let address_list = |i: u16| known(&names.address_lists, i);
+    let mut words = Words(context.kind.name().to_owned());
+    words.plain("chain", context.chains.name(chain));
+    if let Some(family) = m.family {
+        words.plain("family", family_word(family));
+    }
+    words.matcher("connection-state", m.connection_state.as_ref(), states);
+    words.matcher(
+        "connection-nat-state",
+        m.connection_nat_state.as_ref(),
+        nat_states,
+    );
+    words.matcher("protocol", m.protocol.as_ref(), protocol);
+    words.matcher("src-address", m.src_address.as_ref(), show);
+    words.matcher("dst-address", m.dst_address.as_ref(), show);
+    words.matcher("src-address-list", m.src_address_list.as_ref(), |l| {
+        address_list(l.0)
+    });
+    words.matcher("dst-address-list", m.dst_address_list.as_ref(), |l| {
+        address_list(l.0)
+    });
+    words.matcher("src-address-type", m.src_address_type.as_ref(), types);
+    words.matcher("dst-address-type", m.dst_address_type.as_ref(), types);
+    words.matcher("src-port", m.src_port.as_ref(), show_set);
+    words.matcher("dst-port", m.dst_port.as_ref(), show_set);
+    words.matcher("port", m.port.as_ref(), show_set);
+    words.matcher("icmp-options", m.icmp_options.as_ref(), icmp);
+    words.matcher("in-interface", m.in_interface.as_ref(), |i| interface(i.0));
+    words.matcher("out-interface", m.out_interface.as_ref(), |i| {
+        interface(i.0)
+    });
+    words.matcher("in-interface-list", m.in_interface_list.as_ref(), |l| {
+        interface_list(l.0)
+    });
+    words.matcher("out-interface-list", m.out_interface_list.as_ref(), |l| {
+        interface_list(l.0)
+    });
+    action(&rule.action, context, &mut words);
+    if let Some(prefix) = &rule.log {
+        words.plain("log", "yes");
+        words.plain("log-prefix", prefix);
+    }
+    words.0
+}
+
+struct Words(String);
+
+impl Words {
+    fn plain(&mut self, key: &str, value: &str) {
+        let quoted = value.is_empty() || value.contains(' ') || value.contains('"');
+        // Writing into a string cannot fail.
+        let _ = if quoted {
+            write!(self.0, " {key}={value:?}")
+        } else {
+            write!(self.0, " {key}={value}")
+        };
+    }
+
+    fn matcher<T>(&mut self, key: &str, m: Option<&Match<T>>, show: impl FnOnce(&T) -> String) {
+        if let Some(m) = m {
+            let bang = if m.negated { "!" } else { "" };
+            self.plain(key, &format!("{bang}{}", show(&m.value)));
+        }
+    }
+}
+
+fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
+    match action {
+        Action::Accept => words.plain("action", "accept"),
+        Action::Drop => words.plain("action", "drop"),
+        Action::Reject(with) => {
+            words.plain("action", "reject");
+            words.plain("reject-with", reject_name(*with));
+        }
+        Action::Log(prefix) => {
+            words.plain("action", "log");
+            words.plain("log-prefix", prefix);
+        }
+        Action::Passthrough => words.plain("action", "passthrough"),
+        Action::Jump(chain) => {
+            words.plain("action", "jump");
+            words.plain("jump-target", context.chains.name(*chain));
+        }
+        Action::Return => words.plain("action", "return"),
+        Action::NoTrack => words.plain("action", "notrack"),
+        Action::Fasttrack => words.plain("action", "fasttrack-connection"),
+        Action::SrcNat(to) => translation("src-nat", *to, words),
+        Action::DstNat(to) => translation("dst-nat", *to, words),
+        Action::Masquerade(ports) => to_ports("masquerade", *ports, words),
+        Action::Redirect(ports) => to_ports("redirect", *ports, words),
+    }
+}
+
+fn translation(word: &str, to: Translation, words: &mut Words) {
+    words.plain("action", word);
+    if let Some(addresses) = to.addresses {
+        words.plain("to-addresses", &show(&addresses));
+    }
+    if let Some(ports) = to.ports {
+        words.plain("to-ports", &show_range(ports));
+    }
+}
+
+fn to_ports(word: &str, ports: Option<PortRange>, words: &mut Words) {
+    let to = Translation {
+        addresses: None,
+        ports,
+    };
+    translation(word, to, words);
+}
+
+fn known(names: &[String], index: u16) -> String {
+    names
+        .get(usize::from(index))
+        .map_or_else(|| format!("#{index}"), String::clone)
+}
+
+fn family_word(family: IpFamily) -> &'static str {
+    match family {
+        IpFamily::V4 => "ipv4",
+        IpFamily::V6 => "ipv6",
+    }
+}
+
+fn states(set: &StateSet) -> String {
+    let names = ConnState::ALL.iter().filter(|s| set.contains(**s));
+    names.map(|s| s.name()).collect::<Vec<_>>().join(",")
+}
+
+fn nat_states(set: &NatStateSet) -> String {
+    flags(
+        set.0,
+        &[
+            (NatStateSet::SRCNAT, "srcnat"),
+            (NatStateSet::DSTNAT, "dstnat"),
+        ],
+    )
+}
+
+fn types(set: &AddressTypeSet) -> String {
+    flags(
+        set.0,
+        &[
+            (AddressTypeSet::UNICAST, "unicast"),
+            (AddressTypeSet::LOCAL, "local"),
+            (AddressTypeSet::BROADCAST, "broadcast"),
+            (AddressTypeSet::MULTICAST, "multicast"),
+        ],
+    )
+}
+
+fn flags(bits: u8, names: &[(u8, &str)]) -> String {
+    let set = names.iter().filter(|(bit, _)| bits & bit != 0);
+    set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+fn protocol(proto: &Proto) -> String {
+    protocol_name(*proto).map_or_else(|| proto.0.to_string(), str::to_owned)
+}
+
+fn icmp(options: &IcmpOptions) -> String {
+    match options.codes {
+        (0, 255) => options.kind.to_string(),
+        (first, last) if first == last => format!("{}:{first}", options.kind),
+        (first, last) => format!("{}:{first}-{last}", options.kind),
+    }
+}

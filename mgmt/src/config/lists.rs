@@ -1,0 +1,185 @@
+//! `address-lists`: entries in the configuration and in files beside it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use turnpike_pipeline::policy::AddressList;
+
+use super::address::Addresses;
+use super::names::Names;
+use super::section::{Item, Keys, Section, Word, items, mapping, or_report, scalar, word};
+use super::value::{Name, Switch, Text};
+use crate::problem::{Problems, Span};
+use crate::yaml::{Entry, Node, Value};
+
+/// The most address lists.
+pub const LISTS_MAX: usize = 4_096;
+/// The most prefixes of all lists together.
+pub const PREFIXES_MAX: usize = 4_000_000;
+/// The largest list file, in bytes.
+pub const FILE_MAX: u64 = 128 << 20;
+
+const ENTRY: Keys = Keys {
+    of: "an entry of an address list",
+    known: &["address", "file", "comment", "disabled"],
+    later: &["timeout"],
+    elsewhere: &[],
+};
+
+/// Reads `address-lists:`; files are looked for beside the configuration, in `dir`.
+pub fn decode(
+    node: Option<&Node>,
+    dir: &Path,
+    names: &mut Names,
+    problems: &mut Problems,
+) -> Vec<AddressList> {
+    let entries = node
+        .and_then(|n| mapping(n, "`address-lists`", problems))
+        .unwrap_or_default();
+    if let Some(entry) = entries.get(LISTS_MAX) {
+        problems.error(
+            entry.key_span,
+            format!("more than {LISTS_MAX} address lists"),
+        );
+    }
+    let mut reader = Reader {
+        dir,
+        total: 0,
+        problems,
+    };
+    let lists: Vec<AddressList> = entries
+        .iter()
+        .take(LISTS_MAX)
+        .map(|entry| reader.list(entry))
+        .collect();
+    names.address_lists = lists.iter().map(|l| l.name.clone()).collect();
+    lists
+}
+
+struct Reader<'a> {
+    dir: &'a Path,
+    total: usize,
+    problems: &'a mut Problems,
+}
+
+impl Reader<'_> {
+    fn list(&mut self, entry: &Entry) -> AddressList {
+        or_report(Name::read(&entry.key), entry.key_span, self.problems);
+        let mut prefixes = Vec::new();
+        match &entry.value.value {
+            Value::Sequence(nodes) => {
+                for node in nodes {
+                    self.entry(node, &mut prefixes);
+                }
+            }
+            Value::Mapping(_) => self.entry(&entry.value, &mut prefixes),
+            Value::Scalar(_) => {
+                for item in items(&entry.value, self.problems).unwrap_or_default() {
+                    self.address(item, &mut prefixes);
+                }
+            }
+            Value::Refused => {}
+        }
+        self.total += prefixes.len();
+        if self.total > PREFIXES_MAX {
+            self.problems.error(
+                entry.key_span,
+                format!("the lists hold more than {PREFIXES_MAX} prefixes up to here"),
+            );
+        }
+        AddressList {
+            name: entry.key.clone(),
+            prefixes: IpNet::aggregate(&prefixes),
+        }
+    }
+
+    fn entry(&mut self, node: &Node, prefixes: &mut Vec<IpNet>) {
+        if let Value::Scalar(scalar) = &node.value {
+            let item = Item {
+                text: &scalar.text,
+                span: node.span,
+            };
+            self.address(item, prefixes);
+            return;
+        }
+        let Some(section) = Section::open(node, &ENTRY, self.problems) else {
+            return;
+        };
+        section.read("comment", self.problems, word::<Text>);
+        let disabled = section.read("disabled", self.problems, word::<Switch>);
+        let mut found = Vec::new();
+        match (section.field("address"), section.field("file")) {
+            (Some(address), None) => {
+                for item in items(address, self.problems).unwrap_or_default() {
+                    self.address(item, &mut found);
+                }
+            }
+            (None, Some(file)) => self.file(file, &mut found),
+            (Some(_), Some(file)) => self.problems.error(
+                file.span,
+                "an entry has `address` or `file`; write two entries",
+            ),
+            (None, None) => {
+                section.required("address", "192.0.2.0/24", self.problems);
+            }
+        }
+        if disabled != Some(Switch::On) {
+            prefixes.append(&mut found);
+        }
+    }
+
+    fn address(&mut self, item: Item<'_>, prefixes: &mut Vec<IpNet>) {
+        let read = Addresses::read(item.text);
+        if let Some(addresses) = or_report(read, item.span, self.problems) {
+            prefixes.extend(addresses.prefixes());
+        }
+    }
+
+    /// One address, prefix or range a line; `#` begins a comment.
+    fn file(&mut self, node: &Node, prefixes: &mut Vec<IpNet>) {
+        let Some(name) = scalar(node, self.problems) else {
+            return;
+        };
+        let path = self.dir.join(&name.text);
+        let text = match read_file(&path) {
+            Ok(text) => text,
+            Err(message) => {
+                self.problems.error(node.span, message);
+                return;
+            }
+        };
+        let file: Arc<str> = path.to_string_lossy().into();
+        for (number, line) in (1..).zip(text.lines()) {
+            let word = line.split('#').next().unwrap_or_default();
+            let lead = word.chars().take_while(|c| c.is_whitespace()).count();
+            if word.trim().is_empty() {
+                continue;
+            }
+            match Addresses::read(word.trim()) {
+                Ok(addresses) => prefixes.extend(addresses.prefixes()),
+                Err(message) => {
+                    let span = Span {
+                        line: number,
+                        column: 1,
+                    };
+                    self.problems
+                        .error_in(Arc::clone(&file), span.shifted(lead), message);
+                }
+            }
+        }
+    }
+}
+
+fn read_file(path: &Path) -> Result<String, String> {
+    let shown = path.display();
+    let length = std::fs::metadata(path)
+        .map_err(|e| format!("cannot read `{shown}`: {e}; create it or correct `file`"))?
+        .len();
+    if length > FILE_MAX {
+        return Err(format!(
+            "`{shown}` has {length} bytes; a list file has at most {FILE_MAX}"
+        ));
+    }
+    std::fs::read_to_string(path).map_err(|e| format!("cannot read `{shown}`: {e}"))
+}

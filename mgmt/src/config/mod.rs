@@ -1,0 +1,277 @@
+//! From a configuration file to a checked [`Config`], or to everything that is wrong with it.
+//!
+//! One file here per section. Sections are read in the order in which they name each other, every
+//! error is collected, and a configuration comes back only if there was none.
+
+pub mod address;
+pub mod engine;
+mod firewall;
+pub mod interfaces;
+mod lists;
+mod names;
+mod port;
+mod routes;
+mod section;
+pub mod services;
+mod tracking;
+mod value;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use turnpike_pipeline::policy::{Action, Policy, Rule, Table, Tracking};
+
+use crate::problem::{Problem, Problems};
+use crate::yaml::{self, Node};
+use engine::EngineConfig;
+use names::Names;
+use section::{Keys, Section};
+use services::ServicesConfig;
+use tracking::Enabled;
+
+pub use value::Switch;
+
+const FILE: Keys = Keys {
+    of: "the configuration",
+    known: &[
+        "interfaces",
+        "vlans",
+        "interface-lists",
+        "routes",
+        "connection-tracking",
+        "address-lists",
+        "firewall",
+        "services",
+        "engine",
+    ],
+    later: &[
+        "layer7-protocols",
+        "service-ports",
+        "routing-tables",
+        "routing-rules",
+        "logging",
+        "timezone",
+        "tests",
+    ],
+    elsewhere: &[
+        ("filter", "it belongs under `firewall:`"),
+        ("nat", "it belongs under `firewall:`"),
+        ("raw", "it belongs under `firewall:`"),
+    ],
+};
+
+/// A configuration without errors.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// What the pipeline is compiled from.
+    pub policy: Policy,
+    /// What the engine is started with.
+    pub engine: EngineConfig,
+    /// The listeners to run.
+    pub services: ServicesConfig,
+    /// What looks wrong and works nevertheless.
+    pub warnings: Vec<Problem>,
+    /// The file as a tree.
+    pub tree: Node,
+}
+
+/// A configuration that was refused.
+#[derive(Debug, Clone, thiserror::Error)]
+pub struct Refused {
+    /// The file as it was named.
+    pub file: Arc<str>,
+    /// Everything that is wrong with it, by place; warnings too.
+    pub problems: Vec<Problem>,
+    /// How many problems there were beyond those kept.
+    pub more: usize,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for problem in &self.problems {
+            writeln!(f, "{problem}")?;
+        }
+        if self.more > 0 {
+            writeln!(f, "{}: and {} more problems", self.file, self.more)?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and checks the file at `path`.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, the file being unreadable included.
+    pub fn load(path: &Path) -> Result<Self, Refused> {
+        let file: Arc<str> = path.to_string_lossy().into();
+        let unreadable = |message: String| {
+            let mut problems = Problems::new(Arc::clone(&file));
+            problems.error(crate::problem::Span::START, message);
+            refuse(&file, problems)
+        };
+        let length = std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
+        if length > yaml::TEXT_MAX as u64 {
+            return Err(unreadable(format!(
+                "the file has {length} bytes and may have {}; put large lists into a `file:`",
+                yaml::TEXT_MAX
+            )));
+        }
+        let bytes = std::fs::read(path)
+            .map_err(|e| unreadable(format!("cannot read the file: {e}; check its name")))?;
+        let text = String::from_utf8(bytes)
+            .map_err(|e| unreadable(format!("the file is not UTF-8: {e}; convert it")))?;
+        let dir = path.parent().unwrap_or(Path::new("."));
+        Self::parse(&text, &file, dir)
+    }
+
+    /// Checks a configuration in memory; `dir` is where files that it names are looked for.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse(text: &str, file: &str, dir: &Path) -> Result<Self, Refused> {
+        let file: Arc<str> = file.into();
+        let mut problems = Problems::new(Arc::clone(&file));
+        let Some(tree) = yaml::parse(text, &mut problems) else {
+            return Err(refuse(&file, problems));
+        };
+        let decoded = decode(&tree, dir, &mut problems);
+        let Some((policy, engine, services)) = decoded.filter(|_| problems.errors() == 0) else {
+            return Err(refuse(&file, problems));
+        };
+        let (warnings, _) = problems.into_sorted();
+        Ok(Self {
+            file,
+            policy,
+            engine,
+            services,
+            warnings,
+            tree,
+        })
+    }
+
+    /// One line that says what the configuration holds.
+    pub fn summary(&self) -> String {
+        let rules = |table: &Table| table.chains.iter().map(|c| c.rules.len()).sum::<usize>();
+        let policy = &self.policy;
+        let total = rules(&policy.raw) + rules(&policy.filter) + rules(&policy.nat);
+        format!(
+            "{}: ok: {}, {}, {}, {}, connection tracking {}",
+            self.file,
+            count(policy.interfaces.len(), "interface"),
+            count(policy.routes.len(), "route"),
+            count(total, "rule"),
+            count(policy.address_lists.len(), "address list"),
+            if policy.tracking.enabled { "on" } else { "off" },
+        )
+    }
+}
+
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+fn refuse(file: &Arc<str>, problems: Problems) -> Refused {
+    let (problems, more) = problems.into_sorted();
+    Refused {
+        file: Arc::clone(file),
+        problems,
+        more,
+    }
+}
+
+fn decode(
+    tree: &Node,
+    dir: &Path,
+    problems: &mut Problems,
+) -> Option<(Policy, EngineConfig, ServicesConfig)> {
+    let file = Section::open(tree, &FILE, problems)?;
+    let mut names = Names::default();
+    let ports = interfaces::decode(
+        file.field("interfaces"),
+        file.field("vlans"),
+        &mut names,
+        problems,
+    );
+    let interface_lists =
+        interfaces::decode_lists(file.field("interface-lists"), &mut names, problems);
+    let address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
+    let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
+    let tracking = tracking::decode(file.field("connection-tracking"), problems);
+    let tables = firewall::decode(file.field("firewall"), &names, problems);
+    let services = services::decode(file.field("services"), problems);
+    let mut engine = engine::decode(file.field("engine"), problems);
+    engine.max_entries = tracking.max_entries;
+    engine.devices = ports.devices;
+    let needed = needs_tracking(&tables);
+    if tracking.enabled == Enabled::No {
+        without_tracking(&tables, &tracking, problems);
+    }
+    let policy = Policy {
+        interfaces: ports.interfaces,
+        interface_lists,
+        routes,
+        address_lists,
+        tracking: Tracking {
+            enabled: match tracking.enabled {
+                Enabled::Auto => needed,
+                Enabled::Yes => true,
+                Enabled::No => false,
+            },
+            loose_tcp: tracking.loose_tcp.is_on(),
+            liberal_tcp: tracking.liberal_tcp.is_on(),
+            timeouts: tracking.timeouts,
+        },
+        raw: tables.raw,
+        nat: tables.nat,
+        filter: tables.filter,
+    };
+    Some((policy, engine, services))
+}
+
+fn enabled_rules(table: &Table) -> impl Iterator<Item = &Rule> {
+    let rules = table.chains.iter().flat_map(|c| &c.rules);
+    rules.filter(|r| !r.disabled)
+}
+
+/// Whether `enabled: auto` means on: something translates or asks about connections.
+fn needs_tracking(tables: &firewall::Tables) -> bool {
+    let asks = |rule: &Rule| {
+        rule.matchers.connection_state.is_some()
+            || rule.matchers.connection_nat_state.is_some()
+            || rule.action == Action::Fasttrack
+    };
+    enabled_rules(&tables.nat).next().is_some() || enabled_rules(&tables.filter).any(asks)
+}
+
+/// With tracking off nothing can be translated, and a rule about states does not do what it says.
+fn without_tracking(
+    tables: &firewall::Tables,
+    tracking: &tracking::Decoded,
+    problems: &mut Problems,
+) {
+    if let Some(rule) = enabled_rules(&tables.nat).next() {
+        problems.error(
+            tracking.span,
+            format!(
+                "the nat rule on line {} needs connection tracking; write `enabled: auto`, or \
+                 disable the nat rules",
+                rule.source.line
+            ),
+        );
+    }
+    let about_states =
+        |r: &&Rule| r.matchers.connection_state.is_some() || r.action == Action::Fasttrack;
+    if let Some(rule) = enabled_rules(&tables.filter).find(about_states) {
+        problems.warning(
+            tracking.span,
+            format!(
+                "with connection tracking off every packet is untracked, so the rule on line {} \
+                 does not do what it says",
+                rule.source.line
+            ),
+        );
+    }
+}

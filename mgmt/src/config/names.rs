@@ -1,0 +1,79 @@
+//! Names and what they stand for, so that every mention of one is checked the same way.
+
+use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId};
+
+use crate::problem::{Problems, Span, did_you_mean};
+
+/// The names that a configuration defines, in the order of their identifiers.
+#[derive(Debug, Clone, Default)]
+pub struct Names {
+    /// Interfaces, ports first, then VLANs.
+    pub interfaces: Vec<String>,
+    /// Interface lists.
+    pub interface_lists: Vec<String>,
+    /// Address lists.
+    pub address_lists: Vec<String>,
+}
+
+impl Names {
+    /// The interface called `name`; an error at `span` if there is none.
+    pub fn interface(&self, name: &str, span: Span, problems: &mut Problems) -> Option<IfaceId> {
+        if let Some(index) = index_of(&self.interfaces, name) {
+            return Some(IfaceId(index));
+        }
+        let hint = if index_of(&self.interface_lists, name).is_some() {
+            format!(
+                "; `{name}` is a list of interfaces: use in-interface-list or out-interface-list"
+            )
+        } else {
+            defined(name, &self.interfaces, "interfaces:")
+        };
+        problems.error(span, format!("no interface is called `{name}`{hint}"));
+        None
+    }
+
+    /// The interface list called `name`; an error at `span` if there is none.
+    pub fn interface_list(
+        &self,
+        name: &str,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Option<InterfaceListId> {
+        if let Some(index) = index_of(&self.interface_lists, name) {
+            return Some(InterfaceListId(index));
+        }
+        let hint = if index_of(&self.interfaces, name).is_some() {
+            format!("; `{name}` is an interface: use in-interface or out-interface")
+        } else {
+            defined(name, &self.interface_lists, "interface-lists:")
+        };
+        problems.error(span, format!("no interface list is called `{name}`{hint}"));
+        None
+    }
+
+    /// The address list called `name`; an error at `span` if there is none.
+    pub fn address_list(&self, name: &str, span: Span, problems: &mut Problems) -> Option<ListId> {
+        if let Some(index) = index_of(&self.address_lists, name) {
+            return Some(ListId(index));
+        }
+        let hint = defined(name, &self.address_lists, "address-lists:");
+        problems.error(span, format!("no address list is called `{name}`{hint}"));
+        None
+    }
+}
+
+fn index_of(names: &[String], name: &str) -> Option<u16> {
+    let index = names.iter().position(|n| n == name)?;
+    u16::try_from(index).ok()
+}
+
+fn defined(name: &str, names: &[String], section: &str) -> String {
+    let near = did_you_mean(name, names.iter().map(String::as_str));
+    match names {
+        [] => format!("; define it under `{section}`"),
+        _ if !near.is_empty() => near,
+        [only] => format!("; `{section}` has only {only}"),
+        many if many.len() <= 8 => format!("; `{section}` has {}", many.join(", ")),
+        many => format!("; none of the {} under `{section}` is", many.len()),
+    }
+}
