@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_engine::pcap::{CaptureFile, CaptureWriter, Captured, Precision, Stamp};
-use turnpike_engine::replay::{
-    Checksums, Entry, Input, ReplayConfig, Resolution, Summary, run,
-};
+use turnpike_engine::replay::{Checksums, Entry, Input, ReplayConfig, Resolution, Summary, run};
 use turnpike_pipeline::ids::{IfaceId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::policy::{
@@ -60,12 +58,31 @@ pub fn policy() -> Policy {
 
 fn add_rules(policy: &mut Policy) {
     let any = Matchers::default;
-    let known = [ConnState::Established, ConnState::Related, ConnState::Untracked];
-    let known = Matchers { connection_state: states(&known), ..any() };
-    let invalid = Matchers { connection_state: states(&[ConnState::Invalid]), ..any() };
-    let ping = Matchers { protocol: Some(is(Proto::ICMP)), ..any() };
-    let from_wan = Matchers { in_interface: Some(is(WAN)), ..any() };
-    let to_wan = Matchers { out_interface: Some(is(WAN)), ..any() };
+    let known = [
+        ConnState::Established,
+        ConnState::Related,
+        ConnState::Untracked,
+    ];
+    let known = Matchers {
+        connection_state: states(&known),
+        ..any()
+    };
+    let invalid = Matchers {
+        connection_state: states(&[ConnState::Invalid]),
+        ..any()
+    };
+    let ping = Matchers {
+        protocol: Some(is(Proto::ICMP)),
+        ..any()
+    };
+    let from_wan = Matchers {
+        in_interface: Some(is(WAN)),
+        ..any()
+    };
+    let to_wan = Matchers {
+        out_interface: Some(is(WAN)),
+        ..any()
+    };
     let refuse = Action::Reject(RejectWith::Icmp(Unreachable::AdminProhibited));
     let telnet = Matchers {
         protocol: Some(is(Proto::TCP)),
@@ -82,15 +99,22 @@ fn add_rules(policy: &mut Policy) {
         (1, from_wan, Action::Drop, "nobody opens from outside"),
     ];
     for (line, (chain, matchers, action, comment)) in (1..).zip(filter) {
-        policy.filter.chains[chain].rules.push(rule(line, matchers, action, comment));
+        policy.filter.chains[chain]
+            .rules
+            .push(rule(line, matchers, action, comment));
     }
     let masquerade = rule(20, to_wan, Action::Masquerade(None), "");
     policy.nat.chains[1].rules.push(masquerade);
 }
 
 fn table(kind: TableKind) -> Table {
-    let chain = |name: &&str| Chain { name: (*name).to_owned(), rules: Vec::new() };
-    Table { chains: kind.built_in_chains().iter().map(chain).collect() }
+    let chain = |name: &&str| Chain {
+        name: (*name).to_owned(),
+        rules: Vec::new(),
+    };
+    Table {
+        chains: kind.built_in_chains().iter().map(chain).collect(),
+    }
 }
 
 pub fn rule(line: u32, matchers: Matchers, action: Action, comment: &str) -> Rule {
@@ -101,16 +125,24 @@ pub fn rule(line: u32, matchers: Matchers, action: Action, comment: &str) -> Rul
         log: None,
         comment: comment.into(),
         disabled: false,
-        source: Source { file: "gw.yaml".into(), line },
+        source: Source {
+            file: "gw.yaml".into(),
+            line,
+        },
     }
 }
 
 const fn is<T>(value: T) -> Match<T> {
-    Match { value, negated: false }
+    Match {
+        value,
+        negated: false,
+    }
 }
 
 fn states(states: &[ConnState]) -> Option<Match<StateSet>> {
-    Some(is(states.iter().fold(StateSet::default(), |set, state| set.with(*state))))
+    Some(is(states
+        .iter()
+        .fold(StateSet::default(), |set, state| set.with(*state))))
 }
 
 pub fn tcp(src: &str, dst: &str, tcp: TcpSpec) -> Craft {
@@ -122,7 +154,12 @@ pub fn udp(src: &str, dst: &str) -> Craft {
 }
 
 pub fn ping(src: &str, dst: &str, kind: u8) -> Craft {
-    let icmp = IcmpSpec { kind, id: 7, seq: 1, ..IcmpSpec::default() };
+    let icmp = IcmpSpec {
+        kind,
+        id: 7,
+        seq: 1,
+        ..IcmpSpec::default()
+    };
     Craft::icmp(src.parse().unwrap(), dst.parse().unwrap(), icmp).unwrap()
 }
 
@@ -167,13 +204,17 @@ pub fn replay(
     change: impl FnOnce(&mut ReplayConfig),
 ) -> Replayed {
     let dir = tempfile::tempdir().unwrap();
-    let paths: Vec<PathBuf> =
-        (0..inputs.len()).map(|n| dir.path().join(format!("{n}.pcap"))).collect();
+    let paths: Vec<PathBuf> = (0..inputs.len())
+        .map(|n| dir.path().join(format!("{n}.pcap")))
+        .collect();
     for ((_, packets), path) in inputs.iter().zip(&paths) {
         capture(path, packets);
     }
-    let named: Vec<(&str, &Path)> =
-        inputs.iter().zip(&paths).map(|((entry, _), path)| (*entry, &**path)).collect();
+    let named: Vec<(&str, &Path)> = inputs
+        .iter()
+        .zip(&paths)
+        .map(|((entry, _), path)| (*entry, &**path))
+        .collect();
     let mut config = config(&named, &dir.path().join("out"));
     change(&mut config);
     let summary = run(config).unwrap();
@@ -187,12 +228,19 @@ impl Replayed {
     fn check(&self) {
         assert_eq!(self.summary.unexplained, 0);
         assert!(self.summary.books.add_up(), "{:?}", self.summary.books);
-        assert_eq!(self.summary.verdicts.values().sum::<u64>(), self.summary.packets);
+        assert_eq!(
+            self.summary.verdicts.values().sum::<u64>(),
+            self.summary.packets
+        );
     }
 
     /// The frames an interface sent.
     pub fn sent(&self, interface: &str) -> Vec<Captured> {
-        let path = self.dir.path().join("out").join(format!("{interface}.pcap"));
+        let path = self
+            .dir
+            .path()
+            .join("out")
+            .join(format!("{interface}.pcap"));
         let mut file = CaptureFile::open(&path).unwrap();
         std::iter::from_fn(|| file.next_packet()).collect()
     }
@@ -200,7 +248,9 @@ impl Replayed {
     /// The verdict lines.
     pub fn verdicts(&self) -> Vec<serde_json::Value> {
         let text = fs::read_to_string(self.dir.path().join("out/verdicts.jsonl")).unwrap();
-        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// One column of the verdict lines; null is the empty word.
@@ -220,6 +270,11 @@ impl Replayed {
 pub fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(dir).unwrap().map(Result::unwrap);
     entries
-        .map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap()))
+        .map(|e| {
+            (
+                e.file_name().into_string().unwrap(),
+                fs::read(e.path()).unwrap(),
+            )
+        })
         .collect()
 }
