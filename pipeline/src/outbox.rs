@@ -12,8 +12,9 @@ use crate::policy::RejectWith;
 /// Frames, handovers, punts and log events of one burst; the engine empties it after each call.
 #[derive(Debug)]
 pub struct Outbox<B> {
-    /// Complete frames in order of decision, each with the port it leaves by.
-    pub tx: Vec<(PortId, B)>,
+    /// Complete frames in order of decision. Who has put one on the wire says so by
+    /// [`Worker::sent`](crate::worker::Worker::sent); the others are drops.
+    pub tx: Vec<Departure<B>>,
     /// Frames that another worker has to decide.
     pub handover: Vec<(WorkerId, Handover<B>)>,
     /// Packets that need something to be made, and notices about packets already dropped.
@@ -32,6 +33,17 @@ impl<B> Default for Outbox<B> {
             logs: Vec::with_capacity(256),
         }
     }
+}
+
+/// A complete frame.
+#[derive(Debug)]
+pub struct Departure<B> {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// The interface that counts it.
+    pub interface: IfaceId,
+    /// The frame.
+    pub buf: B,
 }
 
 /// A received frame for the worker that owns its connection.

@@ -1,5 +1,7 @@
 //! A whole gateway on one thread: a packet in, a packet out.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
 mod sim;
 
 use std::net::SocketAddr;

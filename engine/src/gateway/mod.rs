@@ -148,7 +148,7 @@ impl Gateway {
         let slow_path = crew.add_slow_path(workers, config, slow_pool, &common, &started.eal)?;
         Ok(Self {
             threads: crew.set_off(),
-            workers: crew.workers,
+            workers: std::mem::take(&mut crew.workers),
             slow_path,
             ports: wiring.ports,
             facts: wiring.facts,
@@ -236,6 +236,9 @@ impl Gateway {
     }
 
     fn end_threads(&mut self) {
+        if self.threads.is_empty() {
+            return;
+        }
         self.exchange.enter(Phase::Draining);
         let since = Instant::now();
         let mut quiet_looks = 0;

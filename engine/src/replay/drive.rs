@@ -244,8 +244,10 @@ impl Replay {
         let now = self.clock.now();
         loop {
             self.logged += self.outbox.logs.drain(..).count() as u64;
-            for (port, buf) in std::mem::take(&mut self.outbox.tx) {
-                self.sent(port, &buf)?;
+            for departure in std::mem::take(&mut self.outbox.tx) {
+                let bytes = departure.buf.frame_len();
+                self.worker.sent(departure.interface, bytes);
+                self.sent(departure.port, &departure.buf)?;
             }
             for (_, handover) in std::mem::take(&mut self.outbox.handover) {
                 let mut frames = ArrayVec::new();

@@ -88,7 +88,7 @@ fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<Ifac
 }
 
 /// Counts a frame for its interface; one that belongs to none counts for its port's untagged one.
-fn count_received<W>(core: &Core<W>, port: PortId, interface: Option<IfaceId>, length: usize) {
+pub fn count_received<W>(core: &Core<W>, port: PortId, interface: Option<IfaceId>, length: usize) {
     let bytes = length as u64;
     core.counters.received.packet(bytes);
     let interface = interface.or_else(|| core.program.interfaces.by_tag(port, None));

@@ -128,23 +128,13 @@ impl Sim {
     pub fn inject_burst(&mut self, port: PortId, frames: Vec<Vec<u8>>) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Outbox::default();
         let mut mine = ArrayVec::new();
-        let mut theirs = Vec::new();
         for frame in frames {
             self.next_token += 1;
-            let buf = HeapBuffer::new(frame, self.next_token);
-            match self.workers[0].owner_of(port, &buf) {
-                WorkerId(0) => mine.push(buf),
-                other => theirs.push((other, buf)),
-            }
+            mine.push(HeapBuffer::new(frame, self.next_token));
         }
+        self.workers[0].distribute(port, &mut mine, &mut out);
         self.workers[0].receive(port, &mut mine, self.now, &mut out);
         self.settle(WorkerId(0), &mut out);
-        for (owner, buf) in theirs {
-            let mut burst = ArrayVec::new();
-            burst.push(buf);
-            self.workers[usize::from(owner.0)].receive(port, &mut burst, self.now, &mut out);
-            self.settle(owner, &mut out);
-        }
         std::mem::take(&mut self.sent)
     }
 
