@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use turnpike_conntrack::ids::Direction;
+use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
-use turnpike_conntrack::walk::Connection;
 use turnpike_pipeline::ids::RuleId;
 use turnpike_pipeline::program::Program;
 

@@ -21,6 +21,7 @@ use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::witness::{End, Ending};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
 
+use super::assume::{Assumed, assume};
 use super::clock::Clock;
 use super::feed::{Fed, Feed};
 use super::ledger::{Ledger, Origin, Recorder};
@@ -257,23 +258,21 @@ impl Replay {
                 self.punted(punt, now);
             }
             for (_, message) in std::mem::take(&mut self.slow_outbox.to_worker) {
-                if !self.is_superfluous(&message) {
-                    self.worker.resume(message, now, &mut self.outbox);
-                }
+                self.returned(message, now);
             }
             let files = self.files.as_deref();
             self.ledger
                 .settle(&self.recorder, &self.program, files, &mut self.output)?;
-            let Outbox {
-                tx,
-                handover,
-                punts,
-                logs,
-            } = &self.outbox;
-            if tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty() {
+            if self.is_quiet() {
                 return Ok(());
             }
         }
+    }
+
+    fn is_quiet(&self) -> bool {
+        let Outbox { tx, handover, punts, logs } = &self.outbox;
+        let worker = tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty();
+        worker && self.slow_outbox.to_worker.is_empty()
     }
 
     fn sent(&mut self, port: PortId, buf: &HeapBuffer) -> Result<(), ReplayError> {
@@ -309,11 +308,16 @@ impl Replay {
         }
     }
 
-    /// Whether a message has no place here: where neighbours are assumed, nothing is learned.
-    fn is_superfluous(&self, message: &FromSlowPath<HeapBuffer>) -> bool {
-        match (self.resolution, message) {
-            (Resolution::Assume, FromSlowPath::Neighbour(_)) => true,
-            (Resolution::Assume | Resolution::Learn, _) => false,
+    /// A message of the slow path for the worker.
+    fn returned(&mut self, message: FromSlowPath<HeapBuffer>, now: Tick) {
+        let assumed = match self.resolution {
+            Resolution::Assume => assume(message, WORKER),
+            Resolution::Learn => Assumed::Pass(message),
+        };
+        match assumed {
+            Assumed::Pass(message) => self.worker.resume(message, now, &mut self.outbox),
+            Assumed::Answered(punt) => self.slow_path.handle(punt, now, &mut self.slow_outbox),
+            Assumed::Dropped => {}
         }
     }
 

@@ -14,6 +14,7 @@
 //! * Neighbours have a made-up address, unless [`Resolution::Learn`] asks for the pipeline's own
 //!   ARP and neighbour discovery, which then needs the answers to be in the captures.
 
+mod assume;
 mod checksums;
 mod clock;
 mod connections;
