@@ -4,15 +4,7 @@
 //! `invalid REASON`, or `reopen`), and the TCP state after it. `wait SECONDS` lets time pass, `gone`
 //! says that the connection is not found any more.
 
-#![expect(
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a test fails by panicking"
-)]
-
-mod support;
-
-use support::{plain, table, tcp, tuple};
+use crate::support::{plain, table, tcp, tuple};
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::{Direction, FlowRef};
 use turnpike_conntrack::table::{Table, Tracked};
