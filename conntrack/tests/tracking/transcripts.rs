@@ -451,7 +451,7 @@ fn a_closed_window_takes_a_probe_of_one_byte() {
          C>S . 101:5101(5000) ack 901 = established established
          S>C . 901:901(0) ack 5101 win 0 = established established
          C>S . 5101:5102(1) ack 901 = established established
-         C>S . 5103:5104(1) ack 901 = invalid out-of-window",
+         C>S . 5102:5103(1) ack 901 = invalid out-of-window",
     );
 }
 
