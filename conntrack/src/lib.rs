@@ -33,5 +33,5 @@ pub mod timeouts;
 pub mod tracker;
 pub mod tuple;
 mod udp;
-mod walk;
+pub mod walk;
 mod wheel;

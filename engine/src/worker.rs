@@ -9,10 +9,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
+use turnpike_pipeline::buffer::Buffer;
 use turnpike_pipeline::burst::BURST_MAX;
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::PortId;
-use turnpike_pipeline::outbox::{Handover, Outbox};
+use turnpike_pipeline::ids::{IfaceId, PortId};
+use turnpike_pipeline::outbox::{Departure, Handover, Outbox};
 use turnpike_pipeline::worker::Worker;
 
 use crate::clock::Clock;
@@ -53,6 +54,8 @@ pub(crate) enum TxShare {
 pub(crate) struct TxSlot {
     queue: TxShare,
     pending: ArrayVec<Mbuf, BURST_MAX>,
+    /// Of each pending frame its interface and length: the device keeps the frames it takes.
+    notes: ArrayVec<(IfaceId, usize), BURST_MAX>,
 }
 
 impl TxSlot {
@@ -60,11 +63,25 @@ impl TxSlot {
         Self {
             queue,
             pending: ArrayVec::new(),
+            notes: ArrayVec::new(),
         }
     }
 
+    /// Puts a frame behind the others, making room first if it can; gives it back if it cannot.
+    fn add(&mut self, departure: Departure<Mbuf>, worker: &Worker<Mbuf>) -> Result<(), Mbuf> {
+        if self.pending.is_full() {
+            self.send(worker);
+        }
+        let note = (departure.interface, departure.buf.frame_len());
+        self.pending
+            .try_push(departure.buf)
+            .map_err(|full| full.element())?;
+        self.notes.push(note);
+        Ok(())
+    }
+
     /// Sends what is pending; what the device did not take stays.
-    fn send(&mut self) {
+    fn send(&mut self, worker: &Worker<Mbuf>) {
         match &mut self.queue {
             TxShare::Own(queue) => queue.transmit(&mut self.pending),
             TxShare::Shared(queue) => queue
@@ -72,6 +89,10 @@ impl TxSlot {
                 .unwrap_or_else(PoisonError::into_inner)
                 .transmit(&mut self.pending),
         };
+        let taken = self.notes.len() - self.pending.len();
+        for (interface, bytes) in self.notes.drain(..taken) {
+            worker.sent(interface, bytes);
+        }
     }
 }
 
@@ -194,24 +215,24 @@ impl WorkerLoop {
 
     /// Empties the outbox: frames to devices, handovers and punts to rings.
     fn flush(&mut self) {
-        for (port, frame) in self.out.tx.drain(..) {
-            let Some(slot) = self.tx.get_mut(usize::from(port.0)) else {
-                self.worker.count_drop(frame, DropReason::InterfaceDown);
-                continue;
-            };
-            if slot.pending.is_full() {
-                slot.send();
-            }
-            if let Err(full) = slot.pending.try_push(frame) {
-                self.worker
-                    .count_drop(full.element(), DropReason::TxQueueFull);
+        for departure in self.out.tx.drain(..) {
+            match self.tx.get_mut(usize::from(departure.port.0)) {
+                Some(slot) => {
+                    if let Err(refused) = slot.add(departure, &self.worker) {
+                        self.worker.count_drop(refused, DropReason::TxQueueFull);
+                    }
+                }
+                None => self
+                    .worker
+                    .count_drop(departure.buf, DropReason::InterfaceDown),
             }
         }
         for slot in &mut self.tx {
             if slot.pending.is_empty() {
                 continue;
             }
-            slot.send();
+            slot.send(&self.worker);
+            slot.notes.clear();
             for unsent in slot.pending.drain(..) {
                 self.worker.count_drop(unsent, DropReason::TxQueueFull);
             }

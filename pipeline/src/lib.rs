@@ -8,7 +8,6 @@ pub mod buffer;
 pub mod burst;
 pub mod counters;
 pub mod drops;
-mod external;
 pub mod fib;
 pub mod ids;
 pub mod interfaces;

@@ -12,8 +12,9 @@ use crate::policy::RejectWith;
 /// Frames, handovers, punts and log events of one burst; the engine empties it after each call.
 #[derive(Debug)]
 pub struct Outbox<B> {
-    /// Complete frames in order of decision, each with the port it leaves by.
-    pub tx: Vec<(PortId, B)>,
+    /// Complete frames in order of decision. Who has put one on the wire says so by
+    /// [`Worker::sent`](crate::worker::Worker::sent); the others are drops.
+    pub tx: Vec<Departure<B>>,
     /// Frames that another worker has to decide.
     pub handover: Vec<(WorkerId, Handover<B>)>,
     /// Packets that need something to be made, and notices about packets already dropped.
@@ -32,6 +33,17 @@ impl<B> Default for Outbox<B> {
             logs: Vec::with_capacity(256),
         }
     }
+}
+
+/// A complete frame.
+#[derive(Debug)]
+pub struct Departure<B> {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// The interface that counts it.
+    pub interface: IfaceId,
+    /// The frame.
+    pub buf: B,
 }
 
 /// A received frame for the worker that owns its connection.
@@ -72,12 +84,15 @@ pub enum PuntKind {
     Arp(IfaceId),
     /// A neighbour solicitation or advertisement received on an interface.
     Discovery(IfaceId),
+    /// A fragment received on a port: hold it until the rest of its packet is here.
+    Reassemble(PortId),
     /// Hold this finished packet until the neighbour's link address is known, then send it.
     Resolve(IfaceId, IpAddr),
     /// The packet is for the gateway itself: answer it, or say that nothing listens.
     Local(IfaceId),
-    /// Cut this finished packet into fragments that fit the link.
-    Fragment(IfaceId, IpAddr),
+    /// Cut this finished packet into fragments that fit the link, for the neighbour with this
+    /// link address.
+    Fragment(IfaceId, Mac),
     /// The packet, already counted as dropped, deserves an ICMP error.
     Error(IfaceId, ErrorKind),
     /// The packet, already counted as rejected, deserves this answer.
@@ -91,6 +106,7 @@ impl PuntKind {
             Self::Error(..) | Self::Reject(..) => true,
             Self::Arp(_)
             | Self::Discovery(_)
+            | Self::Reassemble(_)
             | Self::Resolve(..)
             | Self::Local(_)
             | Self::Fragment(..) => false,
@@ -104,6 +120,7 @@ impl PuntKind {
         match self {
             Self::Arp(_) => PuntCause::Arp,
             Self::Discovery(_) => PuntCause::NeighbourDiscovery,
+            Self::Reassemble(_) => PuntCause::Reassemble,
             Self::Resolve(..) => PuntCause::Unresolved,
             Self::Local(_) => PuntCause::Local,
             Self::Fragment(..) => PuntCause::Fragment,
@@ -133,7 +150,9 @@ pub enum ErrorKind {
 pub enum FromSlowPath<B> {
     /// A neighbour's link address became known, changed, or is no longer valid.
     Neighbour(NeighbourUpdate),
-    /// A finished frame, to be sent by this interface's port as it is.
+    /// A packet put together from its fragments, to enter as if this port had received it whole.
+    Whole(PortId, B),
+    /// A frame, finished but for the interface's tag.
     Send(IfaceId, B),
     /// A finished packet whose neighbour is now known: give it its link header and send it.
     Forward(IfaceId, Mac, B),

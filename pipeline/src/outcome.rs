@@ -401,6 +401,23 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_the_arena_has_no_room_for_is_not_kept_and_counts_exactly() {
+        let logging = Rule {
+            log: Some("".into()),
+            ..rule(Action::Passthrough)
+        };
+        // Nine rules and nine log lines where there is room for sixteen.
+        let program = program(vec![], vec![logging; 9], vec![]);
+        let mut outcomes = Outcomes::with_limit(2);
+        let capacity = outcomes.arena.capacity();
+        assert!(settle(&program, &mut outcomes, 1, 60).is_none());
+        assert_eq!(outcomes.arena.capacity(), capacity);
+        for (rule, _) in program.rules.iter() {
+            assert_eq!(program.rule_counts(rule).packets, 1, "{rule:?}");
+        }
+    }
+
+    #[test]
     fn nothing_is_allocated_once_the_table_stands() {
         let rules = (1..=200)
             .map(|port| on_port(port, Action::Accept))

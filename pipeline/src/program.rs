@@ -10,18 +10,18 @@ use std::hash::Hash;
 use std::net::Ipv6Addr;
 
 use turnpike_conntrack::ids::{Generation, WorkerId};
-use turnpike_conntrack::nat::Pools;
+use turnpike_conntrack::nat::{NAT_ADDRESSES_MAX, Pools};
 use turnpike_conntrack::timeouts::TrackingConfig;
-use turnpike_conntrack::tuple::{V4, V6};
+use turnpike_conntrack::tuple::{Family, V4, V6};
 
 use crate::counters::{Counts, PerInterface, RuleCounters};
-use crate::external::ExternalAddresses;
 use crate::fib::Fib;
 use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
 use crate::policy::{Policy, TableKind, Tracking};
 use crate::rules::Rules;
+use crate::rules::external::external_addresses;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Program {
     pub tracking: Tracking,
     /// The same as the trackers take them.
     pub tracking_config: TrackingConfig,
-    /// Whether there are raw rules at all: without any, no packet is held against them.
+    /// Whether a raw rule is enabled: without any, no packet is held against them.
     pub has_raw_rules: bool,
     /// The port pools of IPv4 source translation.
     pub pools4: Pools<V4>,
@@ -74,16 +74,15 @@ impl Program {
         let carry = carried_rules(&rules, previous);
         let same_interfaces = carried_interfaces(&interfaces, previous);
         let workers = 0..context.workers;
-        let external = ExternalAddresses::of(policy);
         Self {
             generation: context.generation,
             fib: Fib::build(&policy.interfaces, &link_locals, &policy.routes),
             lists: Lists::build(&policy.address_lists),
             tracking: policy.tracking.clone(),
             tracking_config: policy.tracking.config(),
-            has_raw_rules: !rules.is_table_empty(TableKind::Raw),
-            pools4: Pools::build(previous.map(|p| &p.pools4), external.v4),
-            pools6: Pools::build(previous.map(|p| &p.pools6), external.v6),
+            has_raw_rules: !rules.is_idle(TableKind::Raw),
+            pools4: pools(&rules, &interfaces, previous.map(|p| &p.pools4)),
+            pools6: pools(&rules, &interfaces, previous.map(|p| &p.pools6)),
             rule_counters: workers
                 .clone()
                 .map(|w| RuleCounters::build(&carry, previous.and_then(|p| p.rule_counters.get(w))))
@@ -148,6 +147,16 @@ impl Program {
     }
 }
 
+/// The port pools of one family; an address that had one before keeps it.
+fn pools<F: Family>(
+    rules: &Rules,
+    interfaces: &Interfaces,
+    previous: Option<&Pools<F>>,
+) -> Pools<F> {
+    let addresses = external_addresses::<F>(rules, interfaces, NAT_ADDRESSES_MAX);
+    Pools::build(previous, addresses)
+}
+
 /// For each rule of the new program the same rule of the one before.
 fn carried_rules(rules: &Rules, previous: Option<&Program>) -> Box<[Option<RuleId>]> {
     let old = previous.into_iter().flat_map(|p| p.rules.iter());
@@ -188,6 +197,9 @@ mod tests {
     use crate::rules::{Verdict, evaluate};
     use crate::testing::{bare, chain, compile, compile_after, gateway, rule};
     use proptest::prelude::*;
+    use std::sync::Arc;
+    use std::time::Duration;
+    use turnpike_conntrack::timeouts::Switch;
     use turnpike_conntrack::tuple::Proto;
 
     fn named(text: &str) -> Rule {
@@ -324,6 +336,69 @@ mod tests {
             (counts(1, 60), counts(1, 40))
         );
         assert_eq!(new.interface_counts(IfaceId(0)), Default::default());
+    }
+
+    #[test]
+    fn external_addresses_have_port_pools_which_outlive_a_reload() {
+        let mut policy = gateway();
+        let old = compile(&policy);
+        policy.interfaces[1]
+            .addresses
+            .push("203.0.113.9/24".parse().unwrap());
+        let new = compile_after(&policy, Some(&old));
+        let wan = [203, 0, 113, 2];
+        let (before, after) = (old.pools4.ports(wan), new.pools4.ports(wan));
+        assert!(Arc::ptr_eq(before.unwrap(), after.unwrap()));
+        assert!(old.pools4.ports([203, 0, 113, 9]).is_none());
+        assert!(new.pools4.ports([203, 0, 113, 9]).is_some());
+        let wan6: Ipv6Addr = "2001:db8:ffff::2".parse().unwrap();
+        assert!(new.pools6.ports(wan6.octets()).is_some());
+    }
+
+    #[test]
+    fn tracking_settings_reach_the_trackers() {
+        let mut policy = gateway();
+        policy.tracking.loose_tcp = false;
+        policy.tracking.liberal_tcp = true;
+        policy.tracking.timeouts.udp = Duration::from_secs(77);
+        let config = compile(&policy).tracking_config;
+        assert_eq!(config.loose_tcp, Switch::Off);
+        assert_eq!(config.liberal_tcp, Switch::On);
+        assert_eq!(config.timeouts.udp, Duration::from_secs(77));
+        let default = compile(&gateway()).tracking_config;
+        assert_eq!(default, TrackingConfig::default());
+    }
+
+    #[test]
+    fn a_program_without_enabled_raw_rules_says_so() {
+        let with = |raw: Rule| {
+            let mut policy = forward(&["a"]);
+            policy.raw.chains = vec![chain("prerouting", vec![raw])];
+            compile(&policy).has_raw_rules
+        };
+        assert!(!compile(&forward(&["a"])).has_raw_rules);
+        assert!(with(named("r")));
+        let disabled = Rule {
+            disabled: true,
+            ..named("r")
+        };
+        assert!(!with(disabled));
+    }
+
+    #[test]
+    fn the_prefix_of_a_log_line_is_the_actions_or_the_rules() {
+        let mut policy = gateway();
+        let logging = Rule {
+            log: Some("beside".into()),
+            ..rule(Action::Drop)
+        };
+        let log = rule(Action::Log("action".into()));
+        policy.filter.chains = vec![chain("input", vec![log, logging, rule(Action::Drop)])];
+        let program = compile(&policy);
+        let prefixes: Vec<_> = (0..4).map(|n| program.log_prefix(RuleId(n))).collect();
+        assert_eq!(prefixes, [Some("action"), Some("beside"), None, None]);
+        assert_eq!(program.interface_name(IfaceId(1)), Some("wan"));
+        assert_eq!(program.interface_name(IfaceId(3)), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use crate::buffer::Buffer;
 use crate::burst::{BURST_MAX, Burst, Meta, Origin};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
-use crate::ids::PortId;
+use crate::ids::{IfaceId, PortId};
 use crate::log::Budget;
 use crate::nexthop::{Neighbours, NextHops};
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
@@ -186,6 +186,10 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         let core = &mut self.core;
         match message {
             FromSlowPath::Neighbour(news) => core.next_hops.update(&news),
+            FromSlowPath::Whole(port, buf) => {
+                let origin = Origin::Reassembled;
+                stages::admit::frame(core, &mut self.burst, buf, port, origin, out);
+            }
             FromSlowPath::Send(interface, buf) => {
                 stages::link::complete(core, interface, buf, out);
             }
@@ -253,6 +257,21 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// Which worker the frame belongs to, by the hash of the port that received it.
     pub fn owner_of(&self, port: PortId, frame: &B) -> WorkerId {
         stages::distribute::owner_of(&self.core, port, frame)
+    }
+
+    /// Hands frames that the hash gives to other workers over to them; this worker's stay.
+    pub fn distribute(
+        &mut self,
+        port: PortId,
+        frames: &mut ArrayVec<B, BURST_MAX>,
+        out: &mut Outbox<B>,
+    ) {
+        stages::distribute::run(&self.core, port, frames, out);
+    }
+
+    /// Counts a frame of `bytes` bytes that the engine has put on the wire.
+    pub fn sent(&self, interface: IfaceId, bytes: usize) {
+        stages::transmit::sent(&self.core, interface, bytes as u64);
     }
 
     /// Counts a packet that the engine could not pass on.

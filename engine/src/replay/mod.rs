@@ -127,7 +127,10 @@ pub enum ReplayError {
 
 impl ReplayError {
     fn output(path: &Path, source: io::Error) -> Self {
-        Self::Output { path: path.to_owned(), source }
+        Self::Output {
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

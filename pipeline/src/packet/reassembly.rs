@@ -6,7 +6,8 @@
 //! the packet that has waited longest makes some: packets that will be whole are so quickly.
 //!
 //! A reassembled IPv4 packet has no "don't fragment" bit, and a reassembled IPv6 packet keeps its
-//! fragment header as that of an atomic fragment (RFC 6946): both can be cut again on their way out.
+//! fragment header as that of an atomic fragment (RFC 6946): both can be cut again on their way
+//! out.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

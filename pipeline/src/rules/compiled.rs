@@ -173,9 +173,10 @@ impl Rules {
         Some(self.span(table, chain)?.rules.clone())
     }
 
-    /// Whether no chain of the table has a rule.
-    pub fn is_table_empty(&self, table: TableKind) -> bool {
-        !self.iter().any(|(_, rule)| rule.table == table)
+    /// Whether no rule of the table is enabled, so that looking at it would decide nothing.
+    pub fn is_idle(&self, table: TableKind) -> bool {
+        let mut all = self.all.iter();
+        !all.any(|rule| rule.table == table && !rule.disabled)
     }
 
     /// The name of a chain.

@@ -5,63 +5,54 @@ use std::collections::HashSet;
 use turnpike_conntrack::tuple::{Address, Family};
 
 use crate::interfaces::Interfaces;
-use crate::policy::{Action, AddressRange, IpFamily, TableKind};
+use crate::policy::{Action, AddressRange, IpFamily};
 use crate::rules::compiled::{CompiledRule, Rules};
 
-/// The external addresses of one family that some nat rule may translate to, each once.
+/// The external addresses of one family that a program may translate to, each once.
 ///
-/// Addresses of interfaces that a masquerade rule can leave by come first, then the ranges of
-/// src-nat rules, rule by rule, until there are `limit`. Disabled rules need none.
+/// Every interface's own addresses come first, so that no large range can leave masquerade
+/// without ports, and whether there is a masquerade rule or not, so that their ports stay known
+/// while such rules come and go. Behind them come the ranges of enabled src-nat rules, rule by
+/// rule, until there are `limit` addresses.
 pub fn external_addresses<F: Family>(
     rules: &Rules,
     interfaces: &Interfaces,
     limit: usize,
 ) -> Vec<F::Addr> {
-    let active = || {
-        let nat = rules.iter().map(|(_, rule)| rule);
-        nat.filter(|rule| rule.table == TableKind::Nat && !rule.disabled)
-    };
-    let masquerading = active()
-        .filter(|rule| matches!(rule.action, Action::Masquerade(_)))
-        .flat_map(|rule| leaving_addresses::<F>(rule, interfaces));
-    let ranges = active()
-        .filter_map(|rule| match &rule.action {
-            Action::SrcNat(to) => to.addresses,
-            Action::Accept
-            | Action::Drop
-            | Action::Reject(_)
-            | Action::Log(_)
-            | Action::Passthrough
-            | Action::Jump(_)
-            | Action::Return
-            | Action::NoTrack
-            | Action::Fasttrack
-            | Action::Masquerade(_)
-            | Action::DstNat(_)
-            | Action::Redirect(_) => None,
-        })
+    let own = interfaces.iter().flat_map(|(_, iface)| {
+        let families = [IpFamily::V4, IpFamily::V6].into_iter();
+        families.flat_map(|family| iface.routable(family))
+    });
+    let own = own.filter_map(|net| F::Addr::from_ip(net.addr()));
+    let ranges = rules
+        .iter()
+        .filter_map(|(_, rule)| source_range(rule))
         .flat_map(|range| range_addresses::<F>(&range, limit));
     let mut seen = HashSet::new();
-    masquerading
-        .chain(ranges)
+    own.chain(ranges)
         .filter(|address| seen.insert(*address))
         .take(limit)
         .collect()
 }
 
-/// The addresses of every interface that packets matching `rule` can leave by.
-fn leaving_addresses<F: Family>(
-    rule: &CompiledRule,
-    interfaces: &Interfaces,
-) -> impl Iterator<Item = F::Addr> {
-    let leaving = interfaces.iter().filter(|(id, _)| {
-        let mut tests = rule.tests().iter();
-        tests.all(|test| test.admits_out(*id, interfaces))
-    });
-    leaving
-        .flat_map(|(_, iface)| [IpFamily::V4, IpFamily::V6].map(|f| iface.routable(f)))
-        .flatten()
-        .filter_map(|net| F::Addr::from_ip(net.addr()))
+/// The addresses that a rule translates sources to, if it does and is enabled.
+fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
+    match &rule.action {
+        Action::SrcNat(to) if !rule.disabled => to.addresses,
+        Action::SrcNat(_)
+        | Action::Accept
+        | Action::Drop
+        | Action::Reject(_)
+        | Action::Log(_)
+        | Action::Passthrough
+        | Action::Jump(_)
+        | Action::Return
+        | Action::NoTrack
+        | Action::Fasttrack
+        | Action::Masquerade(_)
+        | Action::DstNat(_)
+        | Action::Redirect(_) => None,
+    }
 }
 
 /// The addresses of a range, the first `limit` of them; none if it is of the other family.
@@ -79,35 +70,29 @@ fn range_addresses<F: Family>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ids::{IfaceId, InterfaceListId};
-    use crate::policy::{InterfaceList, Match, Matchers, Policy, Rule, Translation};
-    use crate::testing::{chain, gateway, rule};
-    use std::net::{IpAddr, Ipv4Addr};
+    use crate::policy::{Rule, Translation};
+    use crate::testing::{chain, gateway, ip, rule};
+    use std::net::IpAddr;
     use turnpike_conntrack::tuple::{V4, V6};
 
-    fn masquerade(matchers: Matchers) -> Rule {
-        Rule {
-            matchers,
-            ..rule(Action::Masquerade(None))
-        }
-    }
+    /// What the gateway has without any rule.
+    const OWN: [&str; 3] = ["192.168.88.1", "203.0.113.2", "10.20.0.1"];
 
     fn src_nat(first: &str, last: &str) -> Rule {
         rule(Action::SrcNat(Translation {
             addresses: Some(AddressRange {
-                first: first.parse().unwrap(),
-                last: last.parse().unwrap(),
+                first: ip(first),
+                last: ip(last),
             }),
             ports: None,
         }))
     }
 
     fn external<F: Family>(rules: Vec<Rule>, limit: usize) -> Vec<IpAddr> {
-        let mut policy: Policy = gateway();
-        policy.interface_lists = vec![InterfaceList {
-            name: "WAN".to_owned(),
-            members: vec![IfaceId(1)],
-        }];
+        let mut policy = gateway();
+        policy.interfaces[0]
+            .addresses
+            .push("fe80::1/64".parse().unwrap());
         policy.nat.chains = vec![chain("dstnat", vec![]), chain("srcnat", rules)];
         let rules = Rules::build(&policy);
         let interfaces = Interfaces::build(&policy, &[]);
@@ -116,40 +101,14 @@ mod tests {
     }
 
     fn ips(texts: &[&str]) -> Vec<IpAddr> {
-        texts.iter().map(|t| t.parse().unwrap()).collect()
+        texts.iter().map(|t| ip(t)).collect()
     }
 
     #[test]
-    fn masquerade_needs_the_addresses_of_the_interfaces_it_can_leave_by() {
-        let by_wan = Matchers {
-            out_interface: Some(Match {
-                value: IfaceId(1),
-                negated: false,
-            }),
-            ..Matchers::default()
-        };
-        let rules = vec![masquerade(by_wan)];
-        assert_eq!(external::<V4>(rules.clone(), 10), ips(&["203.0.113.2"]));
-        assert_eq!(external::<V6>(rules, 10), ips(&["2001:db8:ffff::2"]));
-
-        let by_wan_list = Matchers {
-            out_interface_list: Some(Match {
-                value: InterfaceListId(0),
-                negated: true,
-            }),
-            ..Matchers::default()
-        };
-        let rules = vec![masquerade(by_wan_list)];
-        assert_eq!(
-            external::<V4>(rules, 10),
-            ips(&["192.168.88.1", "10.20.0.1"])
-        );
-    }
-
-    #[test]
-    fn masquerade_without_an_interface_needs_every_address() {
-        let all = external::<V4>(vec![masquerade(Matchers::default())], 10);
-        assert_eq!(all, ips(&["192.168.88.1", "203.0.113.2", "10.20.0.1"]));
+    fn every_routable_address_of_the_gateway_is_external() {
+        assert_eq!(external::<V4>(vec![], 10), ips(&OWN));
+        let own6 = ips(&["2001:db8:88::1", "2001:db8:ffff::2"]);
+        assert_eq!(external::<V6>(vec![], 10), own6);
     }
 
     #[test]
@@ -157,15 +116,25 @@ mod tests {
         let rules = vec![
             src_nat("198.51.100.1", "198.51.100.3"),
             src_nat("198.51.100.3", "198.51.100.4"),
+            src_nat("203.0.113.2", "203.0.113.2"),
         ];
-        let expected: Vec<IpAddr> = (1..=4)
-            .map(|n| Ipv4Addr::new(198, 51, 100, n).into())
-            .collect();
-        assert_eq!(external::<V4>(rules.clone(), 10), expected);
-        assert_eq!(external::<V4>(rules.clone(), 2), expected[..2]);
-        assert!(external::<V6>(rules, 10).is_empty());
+        let more = [
+            "198.51.100.1",
+            "198.51.100.2",
+            "198.51.100.3",
+            "198.51.100.4",
+        ];
+        let all = ips(&[OWN.as_slice(), &more].concat());
+        assert_eq!(external::<V4>(rules.clone(), 10), all);
+        assert_eq!(external::<V4>(rules.clone(), 5), all[..5]);
+        assert_eq!(external::<V6>(rules, 10).len(), 2);
+    }
+
+    #[test]
+    fn a_huge_range_leaves_the_gateways_own_addresses_in() {
         let huge = vec![src_nat("::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff")];
-        assert_eq!(external::<V6>(huge, 3), ips(&["::", "::1", "::2"]));
+        let expected = ips(&["2001:db8:88::1", "2001:db8:ffff::2", "::"]);
+        assert_eq!(external::<V6>(huge, 3), expected);
     }
 
     #[test]
@@ -174,6 +143,6 @@ mod tests {
             disabled: true,
             ..src_nat("198.51.100.1", "198.51.100.3")
         };
-        assert!(external::<V4>(vec![disabled], 10).is_empty());
+        assert_eq!(external::<V4>(vec![disabled], 10), ips(&OWN));
     }
 }

@@ -10,7 +10,6 @@ use std::net::IpAddr;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
-use crate::interfaces::Interfaces;
 use crate::policy::{
     Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Match, Matchers, NatStateSet,
     PortSet, Rule, StateSet,
@@ -145,30 +144,6 @@ impl Test {
             Ask::AddressList(End::Dst, _) => "dst-address-list",
             Ask::AddressType(End::Src, _) => "src-address-type",
             Ask::AddressType(End::Dst, _) => "dst-address-type",
-        }
-    }
-
-    /// Whether a packet that leaves by `iface` could pass this test, as far as that goes.
-    pub(crate) fn admits_out(&self, iface: IfaceId, interfaces: &Interfaces) -> bool {
-        match &self.ask {
-            Ask::Interface(Way::Out, asked) => (*asked == iface) != self.negated,
-            Ask::InterfaceList(Way::Out, list) => {
-                interfaces.is_member(*list, iface) != self.negated
-            }
-            Ask::Family(_)
-            | Ask::TranslationFamily(_)
-            | Ask::InterfaceAddress(_)
-            | Ask::Protocol(_)
-            | Ask::Interface(Way::In, _)
-            | Ask::InterfaceList(Way::In, _)
-            | Ask::State(_)
-            | Ask::NatState(_)
-            | Ask::Port(..)
-            | Ask::EitherPort(_)
-            | Ask::Icmp(_)
-            | Ask::Address(..)
-            | Ask::AddressList(..)
-            | Ask::AddressType(..) => true,
         }
     }
 

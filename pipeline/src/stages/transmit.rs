@@ -3,7 +3,7 @@
 use crate::buffer::Buffer;
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
-use crate::outbox::{Outbox, Punt};
+use crate::outbox::{Departure, Outbox, Punt};
 use crate::witness::{End, Witness};
 use crate::worker::Core;
 
@@ -18,17 +18,21 @@ pub fn send<B: Buffer, W: Witness<B>>(
     let Some(port) = core.program.interfaces.find(interface).map(|i| i.port) else {
         return core.drop_packet(buf, DropReason::InterfaceDown, *end);
     };
-    let bytes = buf.frame_len() as u64;
-    core.counters.sent.packet(bytes);
-    if let Some(counters) = core
-        .program
-        .interface_counters(core.id)
-        .and_then(|c| c.find(interface))
-    {
-        counters.sent.packet(bytes);
-    }
     core.witness.end(&buf, end);
-    out.tx.push((port, buf));
+    out.tx.push(Departure {
+        port,
+        interface,
+        buf,
+    });
+}
+
+/// Counts a frame that is on the wire.
+pub fn sent<W>(core: &Core<W>, interface: IfaceId, bytes: u64) {
+    core.counters.sent.packet(bytes);
+    let counters = core.program.interface_counters(core.id);
+    if let Some(cell) = counters.and_then(|c| c.find(interface)) {
+        cell.sent.packet(bytes);
+    }
 }
 
 /// Hands a packet to the slow path.

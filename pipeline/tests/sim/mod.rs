@@ -128,23 +128,13 @@ impl Sim {
     pub fn inject_burst(&mut self, port: PortId, frames: Vec<Vec<u8>>) -> Vec<(PortId, Vec<u8>)> {
         let mut out = Outbox::default();
         let mut mine = ArrayVec::new();
-        let mut theirs = Vec::new();
         for frame in frames {
             self.next_token += 1;
-            let buf = HeapBuffer::new(frame, self.next_token);
-            match self.workers[0].owner_of(port, &buf) {
-                WorkerId(0) => mine.push(buf),
-                other => theirs.push((other, buf)),
-            }
+            mine.push(HeapBuffer::new(frame, self.next_token));
         }
+        self.workers[0].distribute(port, &mut mine, &mut out);
         self.workers[0].receive(port, &mut mine, self.now, &mut out);
         self.settle(WorkerId(0), &mut out);
-        for (owner, buf) in theirs {
-            let mut burst = ArrayVec::new();
-            burst.push(buf);
-            self.workers[usize::from(owner.0)].receive(port, &mut burst, self.now, &mut out);
-            self.settle(owner, &mut out);
-        }
         std::mem::take(&mut self.sent)
     }
 
@@ -232,9 +222,11 @@ impl Sim {
     }
 
     fn settle(&mut self, from: WorkerId, out: &mut Outbox<HeapBuffer>) {
-        let _ = from;
-        self.sent
-            .extend(out.tx.drain(..).map(|(port, buf)| (port, buf.into_bytes())));
+        for departure in out.tx.drain(..) {
+            let bytes = departure.buf.frame_len();
+            self.workers[usize::from(from.0)].sent(departure.interface, bytes);
+            self.sent.push((departure.port, departure.buf.into_bytes()));
+        }
         let punts: Vec<_> = out.punts.drain(..).collect();
         let handovers: Vec<_> = out.handover.drain(..).collect();
         out.logs.clear();
