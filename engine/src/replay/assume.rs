@@ -36,7 +36,11 @@ pub fn assume(message: FromSlowPath<HeapBuffer>, worker: WorkerId) -> Assumed {
         FromSlowPath::Send(interface, buf) => match answer(interface, &buf) {
             Some((kind, frame)) => {
                 let buf = HeapBuffer::new(frame, 0);
-                Assumed::Answered(Punt { buf, from: worker, kind })
+                Assumed::Answered(Punt {
+                    buf,
+                    from: worker,
+                    kind,
+                })
             }
             None => Assumed::Pass(FromSlowPath::Send(interface, buf)),
         },
@@ -52,13 +56,19 @@ fn answer(interface: IfaceId, buf: &HeapBuffer) -> Option<(PuntKind, Vec<u8>)> {
         if question.kind != ArpKind::Request || question.target.ip == question.sender.ip {
             return None;
         }
-        let station = Station { mac: MADE_UP_MAC, ip: question.target.ip };
+        let station = Station {
+            mac: MADE_UP_MAC,
+            ip: question.target.ip,
+        };
         arp::reply(&mut frame, station, question.sender);
         return Some((PuntKind::Arp(interface), frame));
     }
     match nd::read(buf, &parsed)? {
         Nd::Solicitation(question) => {
-            let station = Station6 { mac: MADE_UP_MAC, ip: question.target };
+            let station = Station6 {
+                mac: MADE_UP_MAC,
+                ip: question.target,
+            };
             let asker = question.link.unwrap_or(parsed.link.src);
             nd::advertise(&mut frame, station, &question, asker);
             Some((PuntKind::Discovery(interface), frame))
@@ -77,41 +87,74 @@ mod tests {
     const WAN: IfaceId = IfaceId(1);
 
     fn sent(frame: Vec<u8>) -> Assumed {
-        assume(FromSlowPath::Send(WAN, HeapBuffer::new(frame, 0)), WorkerId(0))
+        assume(
+            FromSlowPath::Send(WAN, HeapBuffer::new(frame, 0)),
+            WorkerId(0),
+        )
     }
 
     #[test]
     fn an_arp_question_is_answered_with_the_made_up_address() {
         let mut frame = Vec::new();
-        let asker = Station { mac: OURS, ip: [10, 0, 0, 1] };
+        let asker = Station {
+            mac: OURS,
+            ip: [10, 0, 0, 1],
+        };
         arp::request(&mut frame, asker, Mac::BROADCAST, [10, 0, 0, 9]);
-        let Assumed::Answered(Punt { buf, kind, .. }) = sent(frame) else { panic!("not answered") };
+        let Assumed::Answered(Punt { buf, kind, .. }) = sent(frame) else {
+            panic!("not answered")
+        };
         assert_eq!(kind, PuntKind::Arp(WAN));
         let parsed = inspect(buf.head(), buf.frame_len()).unwrap();
         let heard = arp::read(buf.head(), &parsed).unwrap();
         assert_eq!(heard.kind, ArpKind::Reply);
-        assert_eq!(heard.sender, Station { mac: MADE_UP_MAC, ip: [10, 0, 0, 9] });
+        assert_eq!(
+            heard.sender,
+            Station {
+                mac: MADE_UP_MAC,
+                ip: [10, 0, 0, 9]
+            }
+        );
         assert_eq!(heard.target, asker);
     }
 
     #[test]
     fn a_solicitation_is_answered_with_the_made_up_address() {
         let mut frame = Vec::new();
-        let asker = Station6 { mac: OURS, ip: [0x20; 16] };
+        let asker = Station6 {
+            mac: OURS,
+            ip: [0x20; 16],
+        };
         nd::solicit(&mut frame, asker, [0x21; 16], SolicitTo::Group);
-        let Assumed::Answered(Punt { buf, kind, .. }) = sent(frame) else { panic!("not answered") };
+        let Assumed::Answered(Punt { buf, kind, .. }) = sent(frame) else {
+            panic!("not answered")
+        };
         assert_eq!(kind, PuntKind::Discovery(WAN));
         let parsed = inspect(buf.head(), buf.frame_len()).unwrap();
-        let Some(Nd::Advertisement(heard)) = nd::read(&buf, &parsed) else { panic!("no answer") };
+        let Some(Nd::Advertisement(heard)) = nd::read(&buf, &parsed) else {
+            panic!("no answer")
+        };
         assert_eq!((heard.target, heard.link), ([0x21; 16], Some(MADE_UP_MAC)));
     }
 
     #[test]
     fn what_asks_nothing_is_sent() {
         let mut reply = Vec::new();
-        let (own, other) = (Station { mac: OURS, ip: [1; 4] }, Station { mac: OURS, ip: [2; 4] });
+        let (own, other) = (
+            Station {
+                mac: OURS,
+                ip: [1; 4],
+            },
+            Station {
+                mac: OURS,
+                ip: [2; 4],
+            },
+        );
         arp::reply(&mut reply, own, other);
-        assert!(matches!(sent(reply), Assumed::Pass(FromSlowPath::Send(WAN, _))));
+        assert!(matches!(
+            sent(reply),
+            Assumed::Pass(FromSlowPath::Send(WAN, _))
+        ));
         let mut announcement = Vec::new();
         arp::announce(&mut announcement, own);
         assert!(matches!(sent(announcement), Assumed::Pass(_)));
@@ -122,6 +165,9 @@ mod tests {
     fn a_forwarded_packet_goes_to_the_made_up_address_whatever_was_learned() {
         let message = FromSlowPath::Forward(WAN, OURS, HeapBuffer::new(Vec::new(), 3));
         let passed = assume(message, WorkerId(0));
-        assert!(matches!(passed, Assumed::Pass(FromSlowPath::Forward(WAN, MADE_UP_MAC, _))));
+        assert!(matches!(
+            passed,
+            Assumed::Pass(FromSlowPath::Forward(WAN, MADE_UP_MAC, _))
+        ));
     }
 }

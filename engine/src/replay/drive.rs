@@ -270,7 +270,12 @@ impl Replay {
     }
 
     fn is_quiet(&self) -> bool {
-        let Outbox { tx, handover, punts, logs } = &self.outbox;
+        let Outbox {
+            tx,
+            handover,
+            punts,
+            logs,
+        } = &self.outbox;
         let worker = tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty();
         worker && self.slow_outbox.to_worker.is_empty()
     }
