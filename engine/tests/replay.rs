@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use replays::{START_US, capture, config, files_of, ping, replay, tcp, udp};
+use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
 use turnpike_engine::pcap::{CaptureError, MADE_UP_MAC, Stamp};
 use turnpike_engine::replay::{Checksums, ReplayError, Resolution, run};
 use turnpike_pipeline::packet::craft::TcpSpec;
@@ -50,7 +50,7 @@ fn ack() -> Vec<u8> {
 }
 
 /// A conversation through masquerade, and packets that end in other ways.
-fn story() -> [(&'static str, Vec<(u64, Vec<u8>)>); 2] {
+fn story() -> [(&'static str, Vec<Packet>); 2] {
     let frame = |craft: turnpike_pipeline::packet::craft::Craft| craft.frame().unwrap();
     let telnet = TcpSpec {
         flags: TCP_SYN,

@@ -1,7 +1,8 @@
 //! Real captures, where they are at hand: every packet explained, nothing lost, the same twice.
 #![expect(
     clippy::unwrap_used,
-    reason = "a helper of a test fails like the test itself"
+    clippy::panic,
+    reason = "a helper of a test fails like the test"
 )]
 
 mod replays;
