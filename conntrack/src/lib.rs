@@ -1,14 +1,37 @@
 //! Connection tracking and NAT: the part of Turnpike that remembers.
 //!
-//! One `Conntrack` belongs to one worker, which is its only writer. It holds
+//! One [`Conntrack`](tracker::Conntrack) belongs to one worker, which is its only writer. It holds
 //! two flow tables of fixed size (IPv4 and IPv6), each connection indexed under both of its tuples,
 //! a timer wheel driven by the caller's clock, the protocol trackers, and the worker's side of
 //! what is shared by all workers: NAT port pools and the steering map.
 //!
 //! Promises: memory is taken at start and never grows; nothing here reads a clock, a packet header
 //! or a random source; a full table, pool or map is an error value, never a panic.
+#![deny(unsafe_code)]
 
+mod commit;
+pub mod entry;
+mod generic;
+pub mod hash;
+mod icmp;
 pub mod ids;
+mod index;
+pub mod nat;
+pub mod ports;
+#[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]
+mod prefetch;
+mod registry;
+pub mod rss;
+pub mod segment;
+pub mod steering;
+pub mod table;
+mod tcp;
+mod tcp_table;
+mod tcp_window;
 pub mod time;
 pub mod timeouts;
+pub mod tracker;
 pub mod tuple;
+mod udp;
+pub mod walk;
+mod wheel;

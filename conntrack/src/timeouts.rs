@@ -58,3 +58,59 @@ impl Default for Timeouts {
         }
     }
 }
+
+/// Whether an option is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Switch {
+    /// It is on.
+    On,
+    /// It is off.
+    #[default]
+    Off,
+}
+
+impl From<bool> for Switch {
+    fn from(on: bool) -> Self {
+        if on { Self::On } else { Self::Off }
+    }
+}
+
+/// What configuration says about tracking, as the trackers read it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackingConfig {
+    /// How long connections may stay idle.
+    pub timeouts: Timeouts,
+    /// `loose-tcp-tracking`: a segment without SYN may open a connection.
+    pub loose_tcp: Switch,
+    /// `liberal-tcp-tracking`: only resets outside the window are invalid, other segments pass.
+    pub liberal_tcp: Switch,
+}
+
+impl Default for TrackingConfig {
+    fn default() -> Self {
+        Self {
+            timeouts: Timeouts::default(),
+            loose_tcp: Switch::On,
+            liberal_tcp: Switch::Off,
+        }
+    }
+}
+
+/// A timeout in the milliseconds that entries keep, at most [`TIMEOUT_MAX`].
+pub(crate) fn millis(timeout: Duration) -> u32 {
+    let clamped = timeout.min(TIMEOUT_MAX);
+    u32::try_from(clamped.as_secs() * 1_000 + u64::from(clamped.subsec_millis()))
+        .unwrap_or(u32::MAX / 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_timeout_stays_in_the_half_circle_of_wrapping_milliseconds() {
+        assert_eq!(millis(Duration::MAX), 24 * 86_400_000);
+        assert!(i32::try_from(millis(Duration::MAX)).is_ok());
+        assert_eq!(millis(Duration::from_millis(1_250)), 1_250);
+    }
+}

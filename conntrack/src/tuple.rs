@@ -5,6 +5,8 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::ids::Direction;
+use crate::table::Table;
+use crate::tracker::Conntrack;
 
 /// An IP protocol number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -47,9 +49,26 @@ pub struct Port(pub u16);
 pub trait Family: Debug + Clone + Copy + PartialEq + Eq + Hash + Default + 'static {
     /// An address in network byte order.
     type Addr: Address;
+    /// How table entries are aligned: a type without size that carries the alignment.
+    type Align: Debug + Clone + Copy + Default + 'static;
     /// 4 or 6.
     const VERSION: u8;
+
+    /// This family's table of a worker.
+    fn table(conntrack: &Conntrack) -> &Table<Self>;
+    /// This family's table of a worker, to change.
+    fn table_mut(conntrack: &mut Conntrack) -> &mut Table<Self>;
 }
+
+/// Alignment of an IPv4 entry: it is exactly one cache line.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(64))]
+pub struct CacheLine;
+
+/// Alignment of an IPv6 entry, which is not a whole number of cache lines.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(align(16))]
+pub struct Quarter;
 
 /// An address of one family, in network byte order.
 pub trait Address:
@@ -80,12 +99,30 @@ pub struct V6;
 
 impl Family for V4 {
     type Addr = [u8; 4];
+    type Align = CacheLine;
     const VERSION: u8 = 4;
+
+    fn table(conntrack: &Conntrack) -> &Table<Self> {
+        &conntrack.v4
+    }
+
+    fn table_mut(conntrack: &mut Conntrack) -> &mut Table<Self> {
+        &mut conntrack.v4
+    }
 }
 
 impl Family for V6 {
     type Addr = [u8; 16];
+    type Align = Quarter;
     const VERSION: u8 = 6;
+
+    fn table(conntrack: &Conntrack) -> &Table<Self> {
+        &conntrack.v6
+    }
+
+    fn table_mut(conntrack: &mut Conntrack) -> &mut Table<Self> {
+        &mut conntrack.v6
+    }
 }
 
 impl Address for [u8; 4] {

@@ -25,12 +25,30 @@ pub trait Buffer: Sized + Send {
     /// is a no-op.
     fn truncate(&mut self, len: usize);
 
+    /// Puts `n` bytes in front of the frame, whatever they hold; the caller writes them.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] when the buffer has no such room; the frame is then unchanged.
+    fn grow_front(&mut self, n: usize) -> Result<(), NoRoom>;
+
+    /// Takes `n` bytes from the front of the frame.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] when the head is shorter than that; the frame is then unchanged.
+    fn shrink_front(&mut self, n: usize) -> Result<(), NoRoom>;
+
     /// What the device said about the checksums of the frame as it was received.
     fn rx_checksum(&self) -> RxChecksum;
 
     /// A number the owner of the buffer gave it: the index of a replayed packet, else zero.
     fn token(&self) -> u64;
 }
+
+/// The buffer has no room in front, or nothing to take from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NoRoom;
 
 /// What the receiving device said about the layer-4 checksum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -91,6 +109,19 @@ impl Buffer for HeapBuffer {
 
     fn truncate(&mut self, len: usize) {
         self.bytes.truncate(len);
+    }
+
+    fn grow_front(&mut self, n: usize) -> Result<(), NoRoom> {
+        self.bytes.splice(0..0, std::iter::repeat_n(0, n));
+        Ok(())
+    }
+
+    fn shrink_front(&mut self, n: usize) -> Result<(), NoRoom> {
+        if n > self.bytes.len() {
+            return Err(NoRoom);
+        }
+        self.bytes.drain(..n);
+        Ok(())
     }
 
     fn rx_checksum(&self) -> RxChecksum {

@@ -5,7 +5,25 @@
 //! a [`Tick`](turnpike_conntrack::time::Tick).
 
 pub mod buffer;
+pub mod burst;
+pub mod counters;
 pub mod drops;
+pub mod fib;
 pub mod ids;
+pub mod interfaces;
+pub mod lists;
+pub mod log;
+pub mod nexthop;
+pub mod outbox;
+pub mod outcome;
 pub mod packet;
 pub mod policy;
+pub mod program;
+pub mod rules;
+pub mod slowpath;
+pub mod stages;
+pub mod witness;
+pub mod worker;
+
+#[cfg(test)]
+mod testing;

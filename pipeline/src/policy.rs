@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::timeouts::TrackingConfig;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, PortId};
@@ -32,6 +33,30 @@ pub struct Policy {
     pub nat: Table,
     /// The filter table.
     pub filter: Table,
+}
+
+impl Policy {
+    /// The table of this kind.
+    pub const fn table(&self, kind: TableKind) -> &Table {
+        match kind {
+            TableKind::Raw => &self.raw,
+            TableKind::Nat => &self.nat,
+            TableKind::Filter => &self.filter,
+        }
+    }
+
+    /// Whether a rule that is not disabled needs connections to be tracked.
+    ///
+    /// This is what `connection-tracking: { enabled: auto }` asks: a nat rule does, and so does
+    /// a rule that asks for a connection's state or sets its fasttrack flag.
+    pub fn needs_tracking(&self) -> bool {
+        TableKind::ALL.into_iter().any(|kind| {
+            let rules = self.table(kind).chains.iter().flat_map(|c| &c.rules);
+            rules
+                .filter(|rule| !rule.disabled)
+                .any(|rule| kind == TableKind::Nat || rule.needs_tracking())
+        })
+    }
 }
 
 /// A logical interface: a port, or a VLAN on one.
@@ -102,6 +127,17 @@ pub struct Tracking {
     pub timeouts: turnpike_conntrack::timeouts::Timeouts,
 }
 
+impl Tracking {
+    /// The settings as the trackers take them.
+    pub fn config(&self) -> TrackingConfig {
+        TrackingConfig {
+            timeouts: self.timeouts,
+            loose_tcp: self.loose_tcp.into(),
+            liberal_tcp: self.liberal_tcp.into(),
+        }
+    }
+}
+
 impl Default for Tracking {
     fn default() -> Self {
         Self {
@@ -148,7 +184,7 @@ impl TableKind {
     pub const fn built_in_chains(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["prerouting", "output"],
-            Self::Nat => &["dstnat", "srcnat", "output", "input"],
+            Self::Nat => &["dstnat", "srcnat"],
             Self::Filter => &["input", "forward", "output"],
         }
     }
@@ -180,6 +216,15 @@ pub struct Rule {
     pub source: Source,
     /// The rule in canonical words: equal text means the same rule over a reload.
     pub text: Arc<str>,
+}
+
+impl Rule {
+    /// Whether the rule means nothing without connection tracking.
+    fn needs_tracking(&self) -> bool {
+        self.matchers.connection_state.is_some()
+            || self.matchers.connection_nat_state.is_some()
+            || matches!(self.action, Action::Fasttrack)
+    }
 }
 
 /// A place in a configuration file.
@@ -259,6 +304,16 @@ pub enum IpFamily {
     V6,
 }
 
+impl IpFamily {
+    /// The family of an address.
+    pub const fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+}
+
 /// A set of connection states, one bit per [`ConnState`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct StateSet(pub u8);
@@ -285,6 +340,11 @@ impl NatStateSet {
     pub const SRCNAT: u8 = 1;
     /// Destination translation.
     pub const DSTNAT: u8 = 2;
+
+    /// Whether the two sets have a member in common.
+    pub const fn intersects(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// Address types, one bit each; a packet's address matches if its type is in the set.
@@ -300,6 +360,11 @@ impl AddressTypeSet {
     pub const BROADCAST: u8 = 4;
     /// A group.
     pub const MULTICAST: u8 = 8;
+
+    /// Whether the type with this bit is in the set.
+    pub const fn contains(self, bit: u8) -> bool {
+        self.0 & bit != 0
+    }
 }
 
 /// Addresses from first to last, of one family; a prefix or a single address is one too.
@@ -326,6 +391,13 @@ impl From<IpNet> for AddressRange {
             first: net.network(),
             last: net.broadcast(),
         }
+    }
+}
+
+impl AddressRange {
+    /// The family of both ends.
+    pub const fn family(&self) -> IpFamily {
+        IpFamily::of(self.first)
     }
 }
 

@@ -1,1 +1,29 @@
 //! Packets: checked views, rewriting, and packets made here.
+//!
+//! [`parse::parse`] is the only door. What it accepts is a [`parse::Parsed`]: plain offsets and
+//! facts, every one checked against the buffer, so that what reads or rewrites the packet later
+//! cannot fall off its end. Everything else works on the same bytes in place, or builds a new
+//! frame into the caller's vector. Nothing here decides anything about a packet.
+
+pub mod arp;
+pub mod bytes;
+pub mod checksum;
+pub mod craft;
+pub mod echo;
+pub mod fragment;
+pub mod frame;
+pub mod headers;
+pub mod icmp;
+mod ipv6;
+pub mod nd;
+pub mod parse;
+pub mod quoted;
+pub mod reassembly;
+pub mod reset;
+pub mod retag;
+pub mod rewrite;
+pub mod segment;
+pub mod tcp;
+mod transport;
+pub mod tuple;
+pub mod verify;

@@ -1,0 +1,263 @@
+//! Opening connections: whether a packet may, and taking a new one into the table.
+
+use std::time::Duration;
+
+use crate::entry::{Flags, Hot, NONE, Warm};
+use crate::ids::{Direction, FlowId, FlowRef, Generation};
+use crate::nat::Steer;
+use crate::ports::PortClaim;
+use crate::segment::{Checksum, InvalidReason, L4, Segment};
+use crate::steering::SteeringError;
+use crate::table::{Table, at};
+use crate::tcp_window::TcpWindow;
+use crate::time::Tick;
+use crate::timeouts::{TrackingConfig, millis};
+use crate::tuple::{Family, Proto, Tuple, TuplePair};
+use crate::wheel::wrapping;
+use crate::{generic, icmp, tcp};
+
+/// What a full table spends on the wheel to find something expired.
+const RECLAIM_MAX: usize = 32;
+/// How many connections a full table looks at to find one to evict.
+const EVICT_SCAN_MAX: usize = 64;
+
+/// A connection that is about to exist.
+#[derive(Debug)]
+pub struct NewConnection<F: Family> {
+    /// Both tuples. Where they are not inverse to each other, the connection is translated.
+    pub pair: TuplePair<F>,
+    /// The connection that announced it.
+    pub related: Option<FlowId>,
+    /// The claim on its external port.
+    pub claim: Option<PortClaim>,
+    /// Whether its answers must be steered.
+    pub steer: Steer,
+    /// Who judged its first packet.
+    pub generation: Generation,
+    /// The rule that admitted it, as the pipeline numbers rules; [`NONE`] if none did.
+    pub rule: u32,
+}
+
+/// Why a connection was not taken into the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CommitError {
+    /// No place, and nothing that could make room within a bounded search.
+    TableFull,
+    /// The index has no room for its tuples.
+    IndexFull,
+    /// The steering map has no room for its reply tuple.
+    SteeringFull,
+    /// A live connection has one of its tuples, here or at another worker.
+    NatClash,
+}
+
+impl<F: Family> Table<F> {
+    /// Whether a packet that belongs to no connection may open one.
+    pub fn admits(
+        &self,
+        tuple: &Tuple<F>,
+        segment: &Segment,
+        config: &TrackingConfig,
+    ) -> Result<(), InvalidReason> {
+        if segment.checksum == Checksum::Bad {
+            return Err(InvalidReason::Checksum);
+        }
+        match (segment.l4, tuple.proto) {
+            (L4::Tcp(tcp), Proto::TCP) => tcp::admits(&tcp, config),
+            (L4::Udp, Proto::UDP | Proto::UDPLITE) => Ok(()),
+            (L4::Icmp(query), Proto::ICMP | Proto::ICMPV6) => icmp::admits(query),
+            (L4::Other, proto) => generic::admits(proto),
+            (L4::Tcp(_) | L4::Udp | L4::Icmp(_), _) => Err(InvalidReason::Protocol),
+        }
+    }
+
+    /// Takes a connection, opened by `segment`, into the table under both of its tuples.
+    ///
+    /// `admits` has to have admitted the segment. On an error nothing is left behind: the claim is
+    /// given back, and so is everything else.
+    pub fn commit(
+        &mut self,
+        new: NewConnection<F>,
+        segment: &Segment,
+        now: Tick,
+        config: &TrackingConfig,
+    ) -> Result<FlowId, CommitError> {
+        let NewConnection {
+            pair,
+            related,
+            claim,
+            steer,
+            generation,
+            rule,
+        } = new;
+        self.clear_way(&pair, now)?;
+        let id = self.make_room(now).ok_or(CommitError::TableFull)?;
+        let (state, window, timeout) = open(segment, config);
+        let mut flags = nat_flags(&pair).with(Flags::CONFIRMED);
+        if related.is_some() {
+            flags = flags.with(Flags::EXPECTED);
+        }
+        if steer == Steer::Yes {
+            match self.shared.steering.insert(&pair.reply, self.worker) {
+                Ok(()) => flags = flags.with(Flags::STEERED),
+                Err(SteeringError::Full) => return Err(CommitError::SteeringFull),
+                Err(SteeringError::Occupied) => return Err(CommitError::NatClash),
+            }
+        }
+        let held = match self.hold(claim) {
+            Ok(held) => held,
+            Err(error) => {
+                self.unsteer(&pair, flags);
+                return Err(error);
+            }
+        };
+        let deadline = wrapping(now.as_millis()).wrapping_add(millis(timeout));
+        self.hot[at(id)] = Hot::new(&pair, flags, generation, state, deadline);
+        self.windows[at(id)] = window;
+        // The free list is linked through the entry, so the place is taken before it is written.
+        self.take(id);
+        self.warm[at(id)] = Warm {
+            packets: [1, 0],
+            bytes: [u64::from(segment.len), 0],
+            start: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
+            master: related.map_or(NONE, |master| master.0),
+            rule,
+            claim: held,
+            ..Warm::default()
+        };
+        self.wheel.insert(&mut self.warm, id.0, deadline, now);
+        self.live += 1;
+        if self.file(id, &pair).is_err() {
+            self.remove(id);
+            return Err(CommitError::IndexFull);
+        }
+        Ok(id)
+    }
+
+    /// Removes expired connections that have one of the tuples; an error if a live one has.
+    fn clear_way(&mut self, pair: &TuplePair<F>, now: Tick) -> Result<(), CommitError> {
+        if pair.original == pair.reply {
+            return Err(CommitError::NatClash);
+        }
+        let now_ms = wrapping(now.as_millis());
+        for tuple in [&pair.original, &pair.reply] {
+            let hash = self.key.tuple(tuple);
+            let hot = &self.hot;
+            let found = self
+                .index
+                .find(hash, |flow| hot[at(flow.id)].is(flow.direction, tuple));
+            match found {
+                Some(flow) if self.hot[at(flow.id)].expired(now_ms) => self.reclaim(flow.id),
+                Some(_) => return Err(CommitError::NatClash),
+                None => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// A free place, made by reclaiming or evicting if need be; it stays on the free list.
+    fn make_room(&mut self, now: Tick) -> Option<FlowId> {
+        if let Some(id) = self.vacant() {
+            return Some(id);
+        }
+        if self.expire(now, RECLAIM_MAX) == 0 {
+            self.evict(now);
+        }
+        self.vacant()
+    }
+
+    fn vacant(&self) -> Option<FlowId> {
+        if self.free != NONE {
+            Some(FlowId(self.free))
+        } else if at(FlowId(self.fresh)) < self.capacity() {
+            Some(FlowId(self.fresh))
+        } else {
+            None
+        }
+    }
+
+    /// Takes the place that `vacant` named.
+    fn take(&mut self, id: FlowId) {
+        if self.free == id.0 {
+            self.free = self.warm[at(id)].next;
+        } else {
+            self.fresh += 1;
+        }
+    }
+
+    /// Removes the first expired or unassured connection of a bounded scan that goes on where
+    /// the last one stopped.
+    fn evict(&mut self, now: Tick) {
+        let now_ms = wrapping(now.as_millis());
+        for _ in 0..EVICT_SCAN_MAX {
+            let id = FlowId(self.hand);
+            self.hand = if at(id) + 1 < self.capacity() {
+                self.hand + 1
+            } else {
+                0
+            };
+            let hot = &self.hot[at(id)];
+            if !hot.flags.contains(Flags::CONFIRMED) {
+                continue;
+            }
+            if hot.expired(now_ms) {
+                return self.reclaim(id);
+            }
+            if !hot.flags.contains(Flags::ASSURED) {
+                self.remove(id);
+                self.counts.evicted += 1;
+                return;
+            }
+        }
+    }
+
+    /// Files a connection under both of its tuples; nothing is filed on an error.
+    fn file(&mut self, id: FlowId, pair: &TuplePair<F>) -> Result<(), crate::index::IndexFull> {
+        for direction in [Direction::Original, Direction::Reply] {
+            let hash = self.key.tuple(pair.incoming(direction));
+            self.index.insert(hash, FlowRef { id, direction })?;
+        }
+        Ok(())
+    }
+
+    /// Moves a claim into the registry; the number that the entry keeps for it.
+    fn hold(&mut self, claim: Option<PortClaim>) -> Result<u32, CommitError> {
+        let Some((ports, space, port)) = claim.and_then(PortClaim::keep) else {
+            return Ok(NONE);
+        };
+        self.registry.hold(ports).map_err(|ports| {
+            ports.release(space, port);
+            CommitError::TableFull
+        })
+    }
+
+    fn unsteer(&self, pair: &TuplePair<F>, flags: Flags) {
+        if flags.contains(Flags::STEERED) {
+            self.shared.steering.remove(&pair.reply, self.worker);
+        }
+    }
+}
+
+/// Tracker state, window and timeout of a connection that `segment` opens.
+fn open(segment: &Segment, config: &TrackingConfig) -> (u8, TcpWindow, Duration) {
+    let timeouts = &config.timeouts;
+    match segment.l4 {
+        L4::Tcp(segment_tcp) => tcp::open(&segment_tcp, segment.payload_len, timeouts),
+        L4::Udp => (0, TcpWindow::default(), timeouts.udp),
+        L4::Icmp(_) => (0, TcpWindow::default(), icmp::timeout(timeouts)),
+        L4::Other => (0, TcpWindow::default(), generic::timeout(timeouts)),
+    }
+}
+
+/// Which sides of a connection are translated, as its tuples show.
+fn nat_flags<F: Family>(pair: &TuplePair<F>) -> Flags {
+    let plain = pair.original.inverse();
+    let mut flags = Flags::empty();
+    if (plain.dst, plain.dst_port) != (pair.reply.dst, pair.reply.dst_port) {
+        flags = flags.with(Flags::SRCNAT);
+    }
+    if (plain.src, plain.src_port) != (pair.reply.src, pair.reply.src_port) {
+        flags = flags.with(Flags::DSTNAT);
+    }
+    flags
+}

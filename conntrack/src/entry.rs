@@ -1,0 +1,391 @@
+//! What is kept per connection, split by how often it is touched.
+//!
+//! [`Hot`] is what a lookup compares and the fast path reads: one cache line for IPv4. [`Warm`] is
+//! what every packet counts and expiry links. `TcpWindow` is
+//! read by TCP segments only. Sizes are asserted in tests: 168 bytes in all for IPv4.
+
+use crate::ids::{ConnState, Direction, Generation};
+use crate::tuple::{Family, Port, Proto, Tuple, TuplePair};
+
+/// No entry, no claim, no master, no rule: the end of a list of numbers.
+pub const NONE: u32 = u32::MAX;
+
+/// What is true of a connection, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[repr(transparent)]
+pub struct Flags(u16);
+
+impl Flags {
+    /// A packet of the reply direction was seen.
+    pub const SEEN_REPLY: Self = Self(1);
+    /// Not evicted when the table is full: both sides have agreed that it exists.
+    pub const ASSURED: Self = Self(1 << 1);
+    /// In the table; every live entry is.
+    pub const CONFIRMED: Self = Self(1 << 2);
+    /// Closed by a reset or by both FINs, waiting for its timeout.
+    pub const DYING: Self = Self(1 << 3);
+    /// A rule fasttracked it.
+    pub const FASTTRACKED: Self = Self(1 << 4);
+    /// Its source is translated.
+    pub const SRCNAT: Self = Self(1 << 5);
+    /// Its destination is translated.
+    pub const DSTNAT: Self = Self(1 << 6);
+    /// Another connection announced it.
+    pub const EXPECTED: Self = Self(1 << 7);
+    /// Its reply tuple is in the steering map.
+    pub const STEERED: Self = Self(1 << 8);
+    // Bits 12..16: the cached connection state per direction, see `Hot::cached`.
+
+    /// No flag.
+    pub const fn empty() -> Self {
+        Self(0)
+    }
+
+    /// Whether all flags of `other` are set.
+    pub const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// These flags and those of `other`.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These flags without those of `other`.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// RouterOS's letters for the flags that are set, in the order `S A C D F s d E`.
+    pub fn letters(self) -> impl Iterator<Item = char> {
+        [
+            (Self::SEEN_REPLY, 'S'),
+            (Self::ASSURED, 'A'),
+            (Self::CONFIRMED, 'C'),
+            (Self::DYING, 'D'),
+            (Self::FASTTRACKED, 'F'),
+            (Self::SRCNAT, 's'),
+            (Self::DSTNAT, 'd'),
+            (Self::EXPECTED, 'E'),
+        ]
+        .into_iter()
+        .filter(move |(flag, _)| self.contains(*flag))
+        .map(|(_, letter)| letter)
+    }
+}
+
+impl std::fmt::Display for Flags {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.letters().try_for_each(|letter| write!(f, "{letter}"))
+    }
+}
+
+/// Checksum differences that a direction's translation makes, as one's-complement words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Deltas {
+    /// For the IPv4 header checksum.
+    pub l3: u16,
+    /// For the checksum of layer 4.
+    pub l4: u16,
+}
+
+/// What the pipeline remembers of the last full evaluation of one flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cached {
+    /// Who judged it; zero if nobody did, and then the rest means nothing.
+    pub generation: Generation,
+    /// As what it was judged. Invalid and untracked packets have no flow, so neither is kept:
+    /// storing one forgets the flow's judgement instead.
+    pub state: ConnState,
+    /// The interface the judged packet came in by.
+    pub in_interface: u16,
+    /// The pipeline's number for the outcome.
+    pub outcome: u32,
+    /// The pipeline's number for the next hop.
+    pub next_hop: u16,
+    /// What the translation does to checksums.
+    pub deltas: Deltas,
+}
+
+/// One flow's addresses and ports: a tuple without the protocol, which both flows share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(C)]
+struct Ends<F: Family> {
+    src: F::Addr,
+    dst: F::Addr,
+    src_port: Port,
+    dst_port: Port,
+}
+
+impl<F: Family> Ends<F> {
+    fn of(tuple: &Tuple<F>) -> Self {
+        Self {
+            src: tuple.src,
+            dst: tuple.dst,
+            src_port: tuple.src_port,
+            dst_port: tuple.dst_port,
+        }
+    }
+
+    fn tuple(&self, proto: Proto) -> Tuple<F> {
+        Tuple {
+            src: self.src,
+            dst: self.dst,
+            src_port: self.src_port,
+            dst_port: self.dst_port,
+            proto,
+        }
+    }
+}
+
+/// What a lookup compares and the fast path reads.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C)]
+pub struct Hot<F: Family> {
+    align: [F::Align; 0],
+    ends: [Ends<F>; 2],
+    proto: Proto,
+    /// The tracker's own state.
+    pub(crate) state: u8,
+    pub(crate) flags: Flags,
+    generation: Generation,
+    outcome: [u32; 2],
+    next_hop: [u16; 2],
+    in_interface: [u16; 2],
+    /// When it expires, in wrapping milliseconds.
+    pub(crate) deadline: u32,
+    pub(crate) mark: u32,
+    deltas: [Deltas; 2],
+}
+
+impl<F: Family> Hot<F> {
+    /// An entry for `pair` that nobody has judged.
+    pub(crate) fn new(
+        pair: &TuplePair<F>,
+        flags: Flags,
+        generation: Generation,
+        state: u8,
+        deadline: u32,
+    ) -> Self {
+        Self {
+            state,
+            deadline,
+            ends: [Ends::of(&pair.original), Ends::of(&pair.reply)],
+            proto: pair.original.proto,
+            flags,
+            generation,
+            ..Self::default()
+        }
+    }
+
+    /// Whether the tuple of `direction` is `key`.
+    pub(crate) fn is(&self, direction: Direction, key: &Tuple<F>) -> bool {
+        self.proto == key.proto && self.ends_of(direction) == &Ends::of(key)
+    }
+
+    /// Whether it has reached its deadline, at `now` in wrapping milliseconds.
+    pub(crate) fn expired(&self, now_ms: u32) -> bool {
+        remaining(self.deadline, now_ms) == 0
+    }
+
+    fn ends_of(&self, direction: Direction) -> &Ends<F> {
+        let [original, reply] = &self.ends;
+        match direction {
+            Direction::Original => original,
+            Direction::Reply => reply,
+        }
+    }
+
+    /// The protocol of both flows.
+    pub fn proto(&self) -> Proto {
+        self.proto
+    }
+
+    /// The tuple that packets of `direction` carry when they come in.
+    pub fn tuple(&self, direction: Direction) -> Tuple<F> {
+        self.ends_of(direction).tuple(self.proto)
+    }
+
+    /// Both tuples.
+    pub fn pair(&self) -> TuplePair<F> {
+        TuplePair {
+            original: self.tuple(Direction::Original),
+            reply: self.tuple(Direction::Reply),
+        }
+    }
+
+    /// What is true of the connection.
+    pub fn flags(&self) -> Flags {
+        self.flags
+    }
+
+    /// The connection mark.
+    pub fn mark(&self) -> u32 {
+        self.mark
+    }
+
+    /// The generation that judged it last, in either direction.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// What was last remembered for `direction`.
+    pub fn cached(&self, direction: Direction) -> Cached {
+        let d = direction.index();
+        let state = self.flags.0 >> state_shift(direction) & 3;
+        let (generation, state) = match state {
+            1 => (self.generation, ConnState::New),
+            2 => (self.generation, ConnState::Established),
+            3 => (self.generation, ConnState::Related),
+            _ => (Generation(0), ConnState::New),
+        };
+        Cached {
+            generation,
+            state,
+            in_interface: self.in_interface[d],
+            outcome: self.outcome[d],
+            next_hop: self.next_hop[d],
+            deltas: self.deltas[d],
+        }
+    }
+
+    /// Remembers `cached` for `direction`; a new generation makes the other direction forget.
+    pub(crate) fn set_cached(&mut self, direction: Direction, cached: Cached) {
+        if self.generation != cached.generation {
+            self.generation = cached.generation;
+            self.flags.0 &= !(3 << state_shift(direction.flip()));
+        }
+        let code: u16 = match cached.state {
+            ConnState::New => 1,
+            ConnState::Established => 2,
+            ConnState::Related => 3,
+            ConnState::Invalid | ConnState::Untracked => 0,
+        };
+        let shift = state_shift(direction);
+        self.flags.0 = self.flags.0 & !(3 << shift) | code << shift;
+        let d = direction.index();
+        self.in_interface[d] = cached.in_interface;
+        self.outcome[d] = cached.outcome;
+        self.next_hop[d] = cached.next_hop;
+        self.deltas[d] = cached.deltas;
+    }
+}
+
+const fn state_shift(direction: Direction) -> u32 {
+    match direction {
+        Direction::Original => 12,
+        Direction::Reply => 14,
+    }
+}
+
+/// Milliseconds until `deadline`, zero once it is reached; right as long as no deadline is more
+/// than half the circle (24.8 days) away.
+pub(crate) fn remaining(deadline: u32, now_ms: u32) -> u32 {
+    let left = deadline.wrapping_sub(now_ms);
+    if left > u32::MAX / 2 { 0 } else { left }
+}
+
+/// What every packet counts, and what expiry and release need.
+#[derive(Debug, Clone, Copy, Default)]
+#[repr(C, align(64))]
+pub struct Warm {
+    pub(crate) packets: [u64; 2],
+    pub(crate) bytes: [u64; 2],
+    /// The next entry in the same wheel slot, or the next free place.
+    pub(crate) next: u32,
+    /// The entry before, or the slot this is the head of.
+    pub(crate) prev: u32,
+    /// When the wheel reaches it, in wrapping milliseconds; at most a wheel tick after the deadline.
+    pub(crate) due: u32,
+    /// When it was opened, in seconds.
+    pub(crate) start: u32,
+    /// The connection that announced it.
+    pub(crate) master: u32,
+    /// The rule that admitted it, as the pipeline numbers rules.
+    pub(crate) rule: u32,
+    /// Where the registry keeps the port space that its external port is claimed from.
+    pub(crate) claim: u32,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tcp_window::TcpWindow;
+    use crate::tuple::{V4, V6};
+
+    #[test]
+    fn an_ipv4_connection_takes_168_bytes_and_an_ipv6_one_216() {
+        let window = size_of::<TcpWindow>();
+        assert_eq!((size_of::<Hot<V4>>(), align_of::<Hot<V4>>()), (64, 64));
+        assert_eq!((size_of::<Warm>(), align_of::<Warm>()), (64, 64));
+        assert_eq!(size_of::<Hot<V4>>() + size_of::<Warm>() + window, 168);
+        assert_eq!(size_of::<Hot<V6>>() + size_of::<Warm>() + window, 216);
+    }
+
+    #[test]
+    fn flags_print_as_routeros_letters() {
+        let flags = Flags::SEEN_REPLY
+            .with(Flags::ASSURED)
+            .with(Flags::CONFIRMED)
+            .with(Flags::SRCNAT)
+            .with(Flags::STEERED);
+        assert_eq!(flags.to_string(), "SACs");
+        assert_eq!(
+            flags
+                .without(Flags::SRCNAT)
+                .with(Flags::EXPECTED)
+                .to_string(),
+            "SACE"
+        );
+    }
+
+    fn cached(generation: u32, state: ConnState, outcome: u32) -> Cached {
+        Cached {
+            generation: Generation(generation),
+            state,
+            in_interface: 3,
+            outcome,
+            next_hop: 9,
+            deltas: Deltas { l3: 1, l4: 2 },
+        }
+    }
+
+    #[test]
+    fn each_direction_remembers_its_own_judgement() {
+        let mut hot = Hot::<V4> {
+            flags: Flags::ASSURED,
+            ..Hot::default()
+        };
+        assert_eq!(hot.cached(Direction::Original).generation, Generation(0));
+        hot.set_cached(Direction::Original, cached(4, ConnState::New, 70));
+        hot.set_cached(Direction::Reply, cached(4, ConnState::Established, 71));
+        assert_eq!(
+            hot.cached(Direction::Original),
+            cached(4, ConnState::New, 70)
+        );
+        assert_eq!(
+            hot.cached(Direction::Reply),
+            cached(4, ConnState::Established, 71)
+        );
+        assert_eq!(hot.flags.to_string(), "A");
+    }
+
+    #[test]
+    fn a_new_generation_makes_the_other_direction_forget() {
+        let mut hot = Hot::<V4>::default();
+        hot.set_cached(Direction::Original, cached(4, ConnState::Established, 70));
+        hot.set_cached(Direction::Reply, cached(5, ConnState::Established, 71));
+        assert_eq!(hot.cached(Direction::Original).generation, Generation(0));
+        assert_eq!(hot.cached(Direction::Reply).generation, Generation(5));
+    }
+
+    #[test]
+    fn a_deadline_is_reached_across_the_wrap_of_milliseconds() {
+        assert_eq!(remaining(5, u32::MAX - 4), 10);
+        assert_eq!(remaining(u32::MAX - 4, 5), 0);
+        assert_eq!(remaining(7, 7), 0);
+        assert_eq!(remaining(8, 7), 1);
+    }
+}

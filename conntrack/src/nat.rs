@@ -1,0 +1,315 @@
+//! Source translation: which external address and port a new connection gets.
+//!
+//! The port is chosen so that the answer arrives at the worker that owns the connection: RSS hashes
+//! it, and a candidate's hash differs from another's only by its port. Where no such
+//! port is free, the answer is steered. Destination translation needs no search: its caller knows
+//! the tuple, and [`steer`] says whether the answer must be steered.
+//!
+//! The order, RFC 4787 within what RSS allows: the same port; the same range (below 512, below
+//! 1024, above) and parity; the same range; the same range wherever it lands; any port above 1023.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use crate::hash::{HashKey, fastrange};
+use crate::ids::WorkerId;
+use crate::ports::{AddressPorts, Parity, PortClaim, PortSpace, Search, Sharing};
+use crate::rss::Distribution;
+use crate::tuple::{Address, Family, Port, Tuple};
+
+/// The most external addresses that a program may translate to, per family.
+pub const NAT_ADDRESSES_MAX: usize = 4096;
+
+/// How many free ports a search for one that lands on its owner looks at: with 64 workers, it fails
+/// once in 10^13 times if that many are free.
+const OWNER_TRIES: usize = 2048;
+
+/// The external addresses of a program with their ports. Immutable; the ports themselves are shared
+/// with the programs before and after it.
+#[derive(Debug, Clone, Default)]
+pub struct Pools<F: Family> {
+    addresses: Vec<(F::Addr, Arc<AddressPorts>)>,
+}
+
+impl<F: Family> Pools<F> {
+    /// Pools for `addresses`, at most [`NAT_ADDRESSES_MAX`] different ones (the rest are left
+    /// out), with the ports of those that `previous` had.
+    pub fn build(previous: Option<&Self>, addresses: impl IntoIterator<Item = F::Addr>) -> Self {
+        let mut wanted = std::collections::BTreeSet::new();
+        for address in addresses {
+            if wanted.len() == NAT_ADDRESSES_MAX {
+                break;
+            }
+            wanted.insert(address);
+        }
+        let ports = |address: F::Addr| {
+            let kept = previous.and_then(|pools| pools.ports(address));
+            (address, kept.map_or_else(Arc::default, Arc::clone))
+        };
+        Self {
+            addresses: wanted.into_iter().map(ports).collect(),
+        }
+    }
+
+    /// The ports of `address`; `None` if it is no external address.
+    pub fn ports(&self, address: F::Addr) -> Option<&Arc<AddressPorts>> {
+        let at = self
+            .addresses
+            .binary_search_by(|(a, _)| a.cmp(&address))
+            .ok()?;
+        self.addresses.get(at).map(|(_, ports)| ports)
+    }
+
+    /// The addresses, in order.
+    pub fn addresses(&self) -> impl Iterator<Item = F::Addr> {
+        self.addresses.iter().map(|(address, _)| *address)
+    }
+}
+
+/// Whether the answer arrives at its owner by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Steer {
+    /// It does.
+    No,
+    /// It must be found through the steering map.
+    Yes,
+}
+
+/// Whether an answer that carries `reply`, on a port that distributes like this, must be steered to
+/// reach `me`.
+pub fn steer<F: Family>(distribution: &Distribution, reply: &Tuple<F>, me: WorkerId) -> Steer {
+    if distribution.worker(reply) == me {
+        Steer::No
+    } else {
+        Steer::Yes
+    }
+}
+
+/// What a new connection asks of source translation.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceRequest<F: Family> {
+    /// The packet's tuple, its destination translated already.
+    pub tuple: Tuple<F>,
+    /// The source it came in with.
+    pub inside: (F::Addr, Port),
+    /// First and last address to choose from; one inside address keeps to one of them.
+    pub addresses: (F::Addr, F::Addr),
+    /// First and last port to choose from, if the rule says.
+    pub ports: Option<(u16, u16)>,
+    /// Exclusive if the destination is translated too.
+    pub sharing: Sharing,
+}
+
+/// A source translation.
+#[derive(Debug)]
+pub struct Translated<F: Family> {
+    /// The tuple that leaves; its inverse is the reply tuple.
+    pub tuple: Tuple<F>,
+    /// The claim on the port; `None` for protocols without ports.
+    pub claim: Option<PortClaim>,
+    /// Whether the answer must be steered.
+    pub steer: Steer,
+}
+
+/// Why there is no translation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NatError {
+    /// Every port that could be given is in use.
+    PortsExhausted,
+    /// The address is not one of the program's external addresses.
+    NoPool,
+}
+
+/// Chooses the external address and port of a new connection that `me` owns and whose answers come
+/// in on a port with this `distribution`; `key` is the one that all workers share.
+pub fn choose_source<F: Family>(
+    pools: &Pools<F>,
+    request: &SourceRequest<F>,
+    distribution: &Distribution,
+    me: WorkerId,
+    key: &HashKey,
+) -> Result<Translated<F>, NatError> {
+    let address = choose_address::<F>(request, key);
+    let ports = pools.ports(address).ok_or(NatError::NoPool)?;
+    let mut tuple = Tuple {
+        src: address,
+        ..request.tuple
+    };
+    let Some(space) = PortSpace::of(tuple.proto) else {
+        let steer = steer(distribution, &tuple.inverse(), me);
+        return Ok(Translated {
+            tuple,
+            claim: None,
+            steer,
+        });
+    };
+    let search = PortSearch {
+        ports,
+        space,
+        preserved: request.tuple.src_port.0,
+        start: key.words(key.tuple(&request.tuple), 1),
+        inside: inside_word::<F>(request.inside, key),
+        sharing: request.sharing,
+        landing: Landing::new(distribution, &tuple.inverse(), me),
+    };
+    let claim = search
+        .run::<F>(request.ports)
+        .ok_or(NatError::PortsExhausted)?;
+    tuple.src_port = claim.port();
+    let steer = steer(distribution, &tuple.inverse(), me);
+    Ok(Translated {
+        tuple,
+        claim: Some(claim),
+        steer,
+    })
+}
+
+/// One address of the range, always the same for one inside address.
+fn choose_address<F: Family>(request: &SourceRequest<F>, key: &HashKey) -> F::Addr {
+    let (first, last) = (request.addresses.0.to_bits(), request.addresses.1.to_bits());
+    let span = last.saturating_sub(first);
+    if span == 0 {
+        return request.addresses.0;
+    }
+    let hash = u128::from(key.endpoint(request.inside.0, 0));
+    let offset = if span == u128::MAX {
+        hash
+    } else {
+        hash % (span + 1)
+    };
+    F::Addr::from_bits(first + offset)
+}
+
+/// What an owner word keeps of an inside endpoint: all of it for IPv4, 48 keyed bits for IPv6.
+fn inside_word<F: Family>(inside: (F::Addr, Port), key: &HashKey) -> u64 {
+    let (address, port) = inside;
+    if F::Addr::BYTES == 4 {
+        let address = u64::try_from(address.to_bits()).unwrap_or(0);
+        address << 16 | u64::from(port.0)
+    } else {
+        key.endpoint(address, port.0) >> 16
+    }
+}
+
+/// Which ports make the answer land on its owner.
+struct Landing<'a> {
+    distribution: &'a Distribution,
+    me: WorkerId,
+    /// The reply's hash without its destination port.
+    base: u32,
+    by_port: bool,
+}
+
+impl<'a> Landing<'a> {
+    fn new<F: Family>(distribution: &'a Distribution, reply: &Tuple<F>, me: WorkerId) -> Self {
+        let by_port = distribution.hashes_ports(reply.proto);
+        let base = distribution.hash(&Tuple {
+            dst_port: Port(0),
+            ..*reply
+        }) ^ if by_port {
+            distribution.destination_port::<F>(0)
+        } else {
+            0
+        };
+        Self {
+            distribution,
+            me,
+            base,
+            by_port,
+        }
+    }
+
+    fn is_right<F: Family>(&self, port: u16) -> bool {
+        let part = if self.by_port {
+            self.distribution.destination_port::<F>(port)
+        } else {
+            0
+        };
+        self.distribution.worker_of(self.base ^ part) == self.me
+    }
+
+    /// Whether some ports may be right: if ports are not hashed, all are or none is.
+    fn is_possible<F: Family>(&self) -> bool {
+        self.by_port || self.is_right::<F>(0)
+    }
+}
+
+struct PortSearch<'a> {
+    ports: &'a Arc<AddressPorts>,
+    space: PortSpace,
+    preserved: u16,
+    /// A keyed hash: where searches start, so that ports are not given in a guessable order.
+    start: u64,
+    inside: u64,
+    sharing: Sharing,
+    landing: Landing<'a>,
+}
+
+impl PortSearch<'_> {
+    /// Goes through the steps that the module's comment lists.
+    fn run<F: Family>(&self, given: Option<(u16, u16)>) -> Option<PortClaim> {
+        let range = match (given, self.space) {
+            (Some((first, last)), _) => first..=last.max(first),
+            (None, PortSpace::Icmp) => 0..=u16::MAX,
+            (None, _) => range_of(self.preserved),
+        };
+        self.within::<F>(&range).or_else(|| {
+            let other = 1024..=u16::MAX;
+            let elsewhere = given.is_none() && self.space != PortSpace::Icmp && range != other;
+            elsewhere.then(|| self.within::<F>(&other)).flatten()
+        })
+    }
+
+    fn within<F: Family>(&self, range: &RangeInclusive<u16>) -> Option<PortClaim> {
+        let right = |port| self.landing.is_right::<F>(port);
+        let own = range.contains(&self.preserved);
+        if self.landing.is_possible::<F>() {
+            let first = (own && right(self.preserved))
+                .then(|| self.preserved())
+                .flatten();
+            let like = Parity::Like(self.preserved);
+            let found = first
+                .or_else(|| self.free(range, like, OWNER_TRIES, right))
+                .or_else(|| self.free(range, Parity::Any, OWNER_TRIES, right));
+            if found.is_some() {
+                return found;
+            }
+        }
+        let steered = own.then(|| self.preserved()).flatten();
+        steered.or_else(|| self.free(range, Parity::Any, usize::MAX, |_| true))
+    }
+
+    fn preserved(&self) -> Option<PortClaim> {
+        self.ports
+            .claim(self.space, self.preserved, self.inside, self.sharing)
+    }
+
+    fn free(
+        &self,
+        range: &RangeInclusive<u16>,
+        parity: Parity,
+        tries: usize,
+        wanted: impl Fn(u16) -> bool,
+    ) -> Option<PortClaim> {
+        let width = usize::from(range.end() - range.start()) + 1;
+        let offset = u16::try_from(fastrange(self.start, width)).unwrap_or(0);
+        let start = range.start() + offset;
+        let search = Search {
+            range: range.clone(),
+            start,
+            parity,
+            tries,
+        };
+        self.ports
+            .claim_free(self.space, &search, self.inside, self.sharing, wanted)
+    }
+}
+
+/// The range that a port stays in.
+fn range_of(port: u16) -> RangeInclusive<u16> {
+    match port {
+        0..512 => 1..=511,
+        512..1024 => 512..=1023,
+        1024.. => 1024..=u16::MAX,
+    }
+}

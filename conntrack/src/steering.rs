@@ -1,0 +1,230 @@
+//! The steering map: which worker owns a connection whose reply arrives at another.
+//!
+//! Shared by all workers, of fixed size, without locks. A slot is one word: 56 bits of keyed
+//! fingerprint and the owner. Workers read it on a lookup miss only. Two tuples with
+//! the same fingerprint cannot both be in it, so an answer is never ambiguous.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam::utils::CachePadded;
+
+use crate::hash::{HashKey, fastrange};
+use crate::ids::WorkerId;
+use crate::tuple::{Family, Tuple};
+
+/// Slots that a fingerprint may lie in.
+const PROBE_MAX: usize = 32;
+/// Slots per cache line.
+const LINE: usize = 8;
+
+/// Why a tuple was not taken into the map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SteeringError {
+    /// No free slot where the tuple may lie.
+    Full,
+    /// The tuple, or one with the same fingerprint, is in the map.
+    Occupied,
+}
+
+/// The map.
+#[derive(Debug)]
+pub struct Steering {
+    slots: Box<[AtomicU64]>,
+    key: HashKey,
+    len: CachePadded<AtomicUsize>,
+}
+
+impl Steering {
+    /// A map for about `capacity` tuples: it has twice as many slots, and at least 64.
+    pub fn new(capacity: usize, key: HashKey) -> Self {
+        let slots = (capacity.saturating_mul(2).max(64)).next_multiple_of(LINE);
+        Self {
+            slots: std::iter::repeat_with(|| AtomicU64::new(0))
+                .take(slots)
+                .collect(),
+            key,
+            len: CachePadded::new(AtomicUsize::new(0)),
+        }
+    }
+
+    /// Whether nothing is steered, so that a miss need not look.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// How many tuples are steered.
+    pub fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    /// Steers packets that come in with `tuple` to `owner`.
+    pub fn insert<F: Family>(
+        &self,
+        tuple: &Tuple<F>,
+        owner: WorkerId,
+    ) -> Result<(), SteeringError> {
+        let print = self.fingerprint(tuple);
+        let word = print << 8 | u64::from(owner.0);
+        let mut mine = None;
+        for at in self.places(print) {
+            let slot = &self.slots[at];
+            let seen = slot.load(Ordering::SeqCst);
+            if seen >> 8 == print {
+                return Err(SteeringError::Occupied);
+            }
+            if seen == 0
+                && mine.is_none()
+                && slot
+                    .compare_exchange(0, word, Ordering::SeqCst, Ordering::SeqCst)
+                    .is_ok()
+            {
+                mine = Some(at);
+                break;
+            }
+        }
+        let Some(mine) = mine else {
+            return Err(SteeringError::Full);
+        };
+        // Another worker may have taken the same fingerprint into another slot meanwhile. In the
+        // one order of these operations at least one of the two sees the other, and gives way.
+        let twice = self
+            .places(print)
+            .any(|at| at != mine && self.slots[at].load(Ordering::SeqCst) >> 8 == print);
+        if twice {
+            self.slots[mine].store(0, Ordering::SeqCst);
+            return Err(SteeringError::Occupied);
+        }
+        self.len.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The worker that packets with `tuple` are steered to.
+    pub fn find<F: Family>(&self, tuple: &Tuple<F>) -> Option<WorkerId> {
+        if self.is_empty() {
+            return None;
+        }
+        let print = self.fingerprint(tuple);
+        self.places(print)
+            .map(|at| self.slots[at].load(Ordering::Acquire))
+            .find(|word| word >> 8 == print)
+            .map(|word| WorkerId(word.to_be_bytes()[7]))
+    }
+
+    /// Ends steering of `tuple`, if it was steered to `owner`; whether it was.
+    pub fn remove<F: Family>(&self, tuple: &Tuple<F>, owner: WorkerId) -> bool {
+        let print = self.fingerprint(tuple);
+        let word = print << 8 | u64::from(owner.0);
+        for at in self.places(print) {
+            let slot = &self.slots[at];
+            if slot
+                .compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+            {
+                self.len.fetch_sub(1, Ordering::Relaxed);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// 56 bits, never zero; the families differ in it.
+    fn fingerprint<F: Family>(&self, tuple: &Tuple<F>) -> u64 {
+        let hash = self.key.words(self.key.tuple(tuple), u64::from(F::VERSION));
+        (hash >> 8).max(1)
+    }
+
+    /// The places of a fingerprint: whole cache lines, from one that it decides.
+    fn places(&self, print: u64) -> impl Iterator<Item = usize> {
+        let slots = self.slots.len();
+        let home = fastrange(print << 8, slots / LINE) * LINE;
+        (0..PROBE_MAX.min(slots)).map(move |n| (home + n) % slots)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tuple::{Port, Proto, V4, V6};
+
+    const KEY: HashKey = HashKey([3, 5, 7, 11]);
+
+    fn tuple(n: u16) -> Tuple<V4> {
+        Tuple {
+            src: [192, 0, 2, 1],
+            dst: [198, 51, 100, 7],
+            src_port: Port(443),
+            dst_port: Port(n),
+            proto: Proto::TCP,
+        }
+    }
+
+    #[test]
+    fn a_steered_tuple_is_found_until_its_owner_removes_it() {
+        let map = Steering::new(16, KEY);
+        assert!(map.is_empty());
+        assert_eq!(map.find(&tuple(1)), None);
+        assert_eq!(map.insert(&tuple(1), WorkerId(0)), Ok(()));
+        assert_eq!(map.find(&tuple(1)), Some(WorkerId(0)));
+        assert_eq!(map.find(&tuple(2)), None);
+        assert_eq!(
+            map.insert(&tuple(1), WorkerId(5)),
+            Err(SteeringError::Occupied)
+        );
+        assert!(!map.remove(&tuple(1), WorkerId(5)));
+        assert!(map.remove(&tuple(1), WorkerId(0)));
+        assert_eq!(map.find(&tuple(1)), None);
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn equal_words_of_the_two_families_are_different_tuples() {
+        let map = Steering::new(16, KEY);
+        assert_eq!(map.insert(&Tuple::<V4>::default(), WorkerId(1)), Ok(()));
+        assert_eq!(map.find(&Tuple::<V6>::default()), None);
+    }
+
+    #[test]
+    fn a_full_map_is_an_error_and_what_is_in_it_stays() {
+        let map = Steering::new(1, KEY);
+        let mut inside = Vec::new();
+        let mut refused = 0;
+        for n in 0..1_000 {
+            match map.insert(&tuple(n), WorkerId(9)) {
+                Ok(()) => inside.push(n),
+                Err(SteeringError::Full) => refused += 1,
+                Err(SteeringError::Occupied) => unreachable!("no fingerprint is used twice"),
+            }
+        }
+        assert_eq!((inside.len(), refused, map.len()), (64, 936, 64));
+        assert!(
+            inside
+                .iter()
+                .all(|&n| map.find(&tuple(n)) == Some(WorkerId(9)))
+        );
+        for n in inside {
+            assert!(map.remove(&tuple(n), WorkerId(9)));
+        }
+        assert!(map.is_empty());
+    }
+
+    #[test]
+    fn of_workers_that_race_for_a_tuple_at_most_one_has_it() {
+        let map = Steering::new(4, KEY);
+        for _ in 0..200 {
+            let won: Vec<u8> = std::thread::scope(|scope| {
+                let race = |w: u8| {
+                    let map = &map;
+                    scope.spawn(move || map.insert(&tuple(7), WorkerId(w)).is_ok().then_some(w))
+                };
+                let racers = [race(1), race(2), race(3)];
+                racers
+                    .into_iter()
+                    .filter_map(|r| r.join().unwrap())
+                    .collect()
+            });
+            assert!(won.len() <= 1, "{won:?}");
+            assert_eq!(map.find(&tuple(7)).map(|w| w.0), won.first().copied());
+            assert!(won.is_empty() || map.remove(&tuple(7), WorkerId(won[0])));
+        }
+    }
+}

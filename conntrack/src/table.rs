@@ -1,0 +1,390 @@
+//! The flow table: every connection of one worker and family, found by either of its tuples.
+//!
+//! Fixed size, no allocation after [`Table::new`]. A lookup gives a [`FlowRef`], which stays good
+//! until the next call that can remove connections: `commit` (it may evict), `track` when it says
+//! [`Tracked::Reopen`], `remove` and `expire`. Whoever keeps one across such a call asks
+//! [`Table::is_current`], or compares [`Table::removals`].
+//!
+//! Expiry is exact: a connection past its deadline is not found, whenever its place is reclaimed.
+//! `expire` has to be called at least every few days, since deadlines are kept in wrapping
+//! milliseconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::entry::{Cached, Flags, Hot, NONE, Warm, remaining};
+use crate::hash::HashKey;
+use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
+use crate::index::Index;
+use crate::ports::PortSpace;
+use crate::prefetch::prefetch;
+use crate::registry::Registry;
+use crate::segment::{Checksum, InvalidReason, L4, Segment};
+use crate::tcp::Tcp;
+use crate::tcp_table::TcpState;
+use crate::tcp_window::TcpWindow;
+use crate::time::Tick;
+use crate::timeouts::{TrackingConfig, millis};
+use crate::tracker::{Shared, Step};
+use crate::tuple::{Family, Proto, Tuple, TuplePair};
+use crate::wheel::{TICK_MS, Wheel, wrapping};
+use crate::{generic, icmp, udp};
+
+pub use crate::commit::{CommitError, NewConnection};
+pub use crate::entry::Deltas;
+pub use crate::walk::Connection;
+
+/// Keys that one pass of a bulk lookup takes.
+pub const BULK_MAX: usize = 64;
+
+/// The most connections that a table can hold.
+pub const CAPACITY_MAX: usize = 1 << 28;
+
+/// What tracking says about a packet of a known flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tracked {
+    /// It belongs to the connection and has this state.
+    Valid(ConnState),
+    /// It does not belong to the connection, which is unchanged.
+    Invalid(InvalidReason),
+    /// The connection is gone, or was closing and the packet opens a new one: a miss.
+    Reopen,
+}
+
+/// What a table has counted since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) evicted: u64,
+    pub(crate) expired: u64,
+    pub(crate) removals: u64,
+}
+
+/// One worker's connections of one family.
+#[derive(Debug)]
+pub struct Table<F: Family> {
+    pub(crate) worker: WorkerId,
+    pub(crate) key: HashKey,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) index: Index,
+    pub(crate) hot: Vec<Hot<F>>,
+    pub(crate) warm: Vec<Warm>,
+    pub(crate) windows: Vec<TcpWindow>,
+    pub(crate) wheel: Wheel,
+    pub(crate) registry: Registry,
+    /// The first place that was given back; further ones are linked through `Warm::next`.
+    pub(crate) free: u32,
+    /// Places from here on were never used.
+    pub(crate) fresh: u32,
+    pub(crate) live: usize,
+    /// Where the next search for something to evict starts.
+    pub(crate) hand: u32,
+    pub(crate) counts: Counts,
+}
+
+impl<F: Family> Table<F> {
+    /// An empty table for `capacity` connections, at least one and at most [`CAPACITY_MAX`].
+    pub fn new(worker: WorkerId, capacity: usize, key: HashKey, shared: Arc<Shared>) -> Self {
+        let capacity = capacity.clamp(1, CAPACITY_MAX);
+        Self {
+            worker,
+            key,
+            shared,
+            index: Index::new(capacity),
+            hot: vec![Hot::default(); capacity],
+            warm: vec![Warm::default(); capacity],
+            windows: vec![TcpWindow::default(); capacity],
+            wheel: Wheel::new(),
+            registry: Registry::new(worker),
+            free: NONE,
+            fresh: 0,
+            live: 0,
+            hand: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// Looks up each of `keys` and writes what it finds to the same place of `out`; the shorter of
+    /// the two decides how many. Memory latency overlaps across up to [`BULK_MAX`] keys.
+    pub fn lookup_bulk(&self, keys: &[Tuple<F>], out: &mut [Option<FlowRef>], now: Tick) {
+        let now_ms = wrapping(now.as_millis());
+        for (keys, out) in keys.chunks(BULK_MAX).zip(out.chunks_mut(BULK_MAX)) {
+            let mut hashes = [0; BULK_MAX];
+            for (hash, key) in hashes.iter_mut().zip(keys) {
+                *hash = self.key.tuple(key);
+                self.index.prefetch(*hash);
+            }
+            for (&hash, _) in hashes.iter().zip(keys) {
+                if let Some(flow) = self.index.first(hash) {
+                    prefetch(&self.hot[at(flow.id)]);
+                }
+            }
+            for ((&hash, key), found) in hashes.iter().zip(keys).zip(out) {
+                *found = self.find(hash, key, now_ms);
+                if let Some(flow) = *found {
+                    prefetch(&self.warm[at(flow.id)]);
+                    prefetch(&self.windows[at(flow.id)]);
+                }
+            }
+        }
+    }
+
+    /// The live flow whose packets come in with `key`.
+    pub fn lookup(&self, key: &Tuple<F>, now: Tick) -> Option<FlowRef> {
+        self.find(self.key.tuple(key), key, wrapping(now.as_millis()))
+    }
+
+    fn find(&self, hash: u64, key: &Tuple<F>, now_ms: u32) -> Option<FlowRef> {
+        self.index.find(hash, |flow| {
+            let hot = &self.hot[at(flow.id)];
+            hot.is(flow.direction, key) && !hot.expired(now_ms)
+        })
+    }
+
+    /// Whether `flow` is still the one whose packets come in with `key`.
+    pub fn is_current(&self, flow: FlowRef, key: &Tuple<F>) -> bool {
+        let hot = &self.hot[at(flow.id)];
+        hot.flags.contains(Flags::CONFIRMED) && hot.is(flow.direction, key)
+    }
+
+    /// How many connections were removed in any way so far: as long as it stays the same, every
+    /// [`FlowRef`] stays good.
+    pub fn removals(&self) -> u64 {
+        self.counts.removals
+    }
+
+    /// Both tuples of a connection.
+    pub fn pair(&self, id: FlowId) -> TuplePair<F> {
+        self.hot[at(id)].pair()
+    }
+
+    /// What the fast path reads of a connection.
+    pub fn hot(&self, id: FlowId) -> &Hot<F> {
+        &self.hot[at(id)]
+    }
+
+    /// What is true of a connection.
+    pub fn flags(&self, id: FlowId) -> Flags {
+        self.hot[at(id)].flags
+    }
+
+    /// Notes that a rule has fasttracked a connection.
+    pub fn set_fasttracked(&mut self, id: FlowId) {
+        let hot = &mut self.hot[at(id)];
+        hot.flags = hot.flags.with(Flags::FASTTRACKED);
+    }
+
+    /// A connection's mark.
+    pub fn mark(&self, id: FlowId) -> u32 {
+        self.hot[at(id)].mark
+    }
+
+    /// Sets a connection's mark.
+    pub fn set_mark(&mut self, id: FlowId, mark: u32) {
+        self.hot[at(id)].mark = mark;
+    }
+
+    /// What was remembered of the flow's last full evaluation.
+    pub fn cached(&self, flow: FlowRef) -> Cached {
+        self.hot[at(flow.id)].cached(flow.direction)
+    }
+
+    /// Remembers a full evaluation of the flow. One by a new generation makes the connection's
+    /// other flow forget its own.
+    pub fn set_cached(&mut self, flow: FlowRef, cached: Cached) {
+        self.hot[at(flow.id)].set_cached(flow.direction, cached);
+    }
+
+    /// The name of a TCP connection's state; `None` for other protocols.
+    pub fn state_name(&self, id: FlowId) -> Option<&'static str> {
+        let hot = &self.hot[at(id)];
+        (hot.proto() == Proto::TCP).then(|| TcpState::from_number(hot.state).name())
+    }
+
+    /// The state that a valid packet of `direction` has now.
+    pub fn state(&self, flow: FlowRef) -> ConnState {
+        let flags = self.hot[at(flow.id)].flags;
+        if flow.direction == Direction::Reply || flags.contains(Flags::SEEN_REPLY) {
+            ConnState::Established
+        } else if flags.contains(Flags::EXPECTED) {
+            ConnState::Related
+        } else {
+            ConnState::New
+        }
+    }
+
+    /// Judges a packet of a known flow by its protocol's tracker; a valid one is counted and moves
+    /// the connection's state and deadline.
+    pub fn track(
+        &mut self,
+        flow: FlowRef,
+        segment: &Segment,
+        now: Tick,
+        config: &TrackingConfig,
+    ) -> Tracked {
+        if !self.hot[at(flow.id)].flags.contains(Flags::CONFIRMED) {
+            return Tracked::Reopen;
+        }
+        if segment.checksum == Checksum::Bad {
+            return Tracked::Invalid(InvalidReason::Checksum);
+        }
+        match self.step(flow, segment, now, config) {
+            Step::Keep(timeout) => {
+                if flow.direction == Direction::Reply {
+                    let hot = &mut self.hot[at(flow.id)];
+                    hot.flags = hot.flags.with(Flags::SEEN_REPLY);
+                }
+                self.refresh(flow.id, timeout, now);
+            }
+            Step::Ignored => {}
+            Step::Invalid(reason) => return Tracked::Invalid(reason),
+            Step::Reopen => {
+                self.remove(flow.id);
+                return Tracked::Reopen;
+            }
+        }
+        let warm = &mut self.warm[at(flow.id)];
+        let d = flow.direction.index();
+        warm.packets[d] += 1;
+        warm.bytes[d] += u64::from(segment.len);
+        Tracked::Valid(self.state(flow))
+    }
+
+    fn step(
+        &mut self,
+        flow: FlowRef,
+        segment: &Segment,
+        now: Tick,
+        config: &TrackingConfig,
+    ) -> Step {
+        let n = at(flow.id);
+        let hot = &mut self.hot[n];
+        let timeouts = &config.timeouts;
+        match (segment.l4, hot.proto()) {
+            (L4::Tcp(tcp), Proto::TCP) => {
+                let window = &mut self.windows[n];
+                let mut tracker = Tcp {
+                    state: &mut hot.state,
+                    flags: &mut hot.flags,
+                    window,
+                };
+                tracker.track(flow.direction, &tcp, segment.payload_len, config)
+            }
+            (L4::Udp, Proto::UDP | Proto::UDPLITE) => {
+                let age = now.as_secs().saturating_sub(u64::from(self.warm[n].start));
+                Step::Keep(udp::track(
+                    &mut hot.flags,
+                    Duration::from_secs(age),
+                    timeouts,
+                ))
+            }
+            (L4::Icmp(_), Proto::ICMP | Proto::ICMPV6) => Step::Keep(icmp::timeout(timeouts)),
+            (L4::Other, proto) if generic::admits(proto).is_ok() => {
+                Step::Keep(generic::timeout(timeouts))
+            }
+            (L4::Tcp(_) | L4::Udp | L4::Icmp(_) | L4::Other, _) => {
+                Step::Invalid(InvalidReason::Protocol)
+            }
+        }
+    }
+
+    /// Moves a deadline. The wheel is told only if it would come too late.
+    fn refresh(&mut self, id: FlowId, timeout: Duration, now: Tick) {
+        let now_ms = wrapping(now.as_millis());
+        let left = millis(timeout);
+        let deadline = now_ms.wrapping_add(left);
+        self.hot[at(id)].deadline = deadline;
+        let reached_in = u64::from(remaining(self.warm[at(id)].due, now_ms));
+        if reached_in > u64::from(left) + TICK_MS {
+            self.wheel.unlink(&mut self.warm, id.0);
+            self.wheel.insert(&mut self.warm, id.0, deadline, now);
+        }
+    }
+
+    /// Removes a connection, and gives back its port and its place in the steering map. One that
+    /// is gone already is left alone.
+    pub fn remove(&mut self, id: FlowId) {
+        let hot = self.hot[at(id)];
+        if !hot.flags.contains(Flags::CONFIRMED) {
+            return;
+        }
+        self.wheel.unlink(&mut self.warm, id.0);
+        for direction in [Direction::Original, Direction::Reply] {
+            let hash = self.key.tuple(&hot.tuple(direction));
+            self.index.remove(hash, FlowRef { id, direction });
+        }
+        self.hot[at(id)].flags = Flags::empty();
+        let reply = hot.tuple(Direction::Reply);
+        if hot.flags.contains(Flags::STEERED) {
+            self.shared.steering.remove(&reply, self.worker);
+        }
+        let claim = self.warm[at(id)].claim;
+        if claim != NONE
+            && let Some(space) = PortSpace::of(hot.proto())
+        {
+            self.registry.release(claim, space, reply.dst_port);
+        }
+        self.warm[at(id)].next = self.free;
+        self.free = id.0;
+        self.live -= 1;
+        self.counts.removals += 1;
+    }
+
+    /// Reclaims expired connections, looking at no more than about `budget` of them; how many it
+    /// has reclaimed.
+    pub fn expire(&mut self, now: Tick, budget: usize) -> usize {
+        let now_ms = wrapping(now.as_millis());
+        let (mut budget, mut expired) = (budget, 0);
+        while let Some(id) = self.wheel.reached(&mut self.warm, now, &mut budget) {
+            let hot = &self.hot[id as usize];
+            let over = hot.expired(now_ms);
+            self.wheel.insert(&mut self.warm, id, hot.deadline, now);
+            if over {
+                self.reclaim(FlowId(id));
+                expired += 1;
+            }
+        }
+        expired
+    }
+
+    /// Removes a connection whose deadline has passed.
+    pub(crate) fn reclaim(&mut self, id: FlowId) {
+        self.remove(id);
+        self.counts.expired += 1;
+    }
+
+    /// How many connections there are, those included that expired and are not reclaimed yet.
+    pub fn len(&self) -> usize {
+        self.live
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// How many connections there can be.
+    pub fn capacity(&self) -> usize {
+        self.hot.len()
+    }
+
+    /// How many live connections had to make room for new ones.
+    pub fn evicted(&self) -> u64 {
+        self.counts.evicted
+    }
+
+    /// How many connections were reclaimed after their deadline.
+    pub fn expired(&self) -> u64 {
+        self.counts.expired
+    }
+
+    /// The memory that entries and index take, in bytes.
+    pub fn bytes(&self) -> usize {
+        let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>();
+        self.capacity() * entry + self.index.bytes()
+    }
+}
+
+/// A connection's place in the arrays.
+pub(crate) fn at(id: FlowId) -> usize {
+    id.0 as usize
+}

@@ -1,0 +1,144 @@
+//! The TCP tracker: the state table, the window and the timeouts together.
+
+use std::time::Duration;
+
+use crate::entry::Flags;
+use crate::ids::Direction;
+use crate::segment::{InvalidReason, SYN, TcpSegment};
+use crate::tcp_table::{Kind, TcpState, To, transition};
+use crate::tcp_window::{Fit, TcpWindow};
+use crate::timeouts::{Switch, Timeouts, TrackingConfig};
+use crate::tracker::Step;
+
+/// After this many repetitions of one segment the retransmission timeout holds.
+const REPEATS: u8 = 3;
+
+/// What the tracker reads and writes of an entry.
+pub(crate) struct Tcp<'a> {
+    pub(crate) state: &'a mut u8,
+    pub(crate) flags: &'a mut Flags,
+    pub(crate) window: &'a mut TcpWindow,
+}
+
+/// Whether the segment may open a connection: a SYN, or with loose tracking one with ACK alone.
+pub(crate) fn admits(tcp: &TcpSegment, config: &TrackingConfig) -> Result<(), InvalidReason> {
+    match Kind::of(tcp.flags) {
+        None => Err(InvalidReason::Flags),
+        Some(Kind::Syn) => Ok(()),
+        Some(Kind::Ack) if config.loose_tcp == Switch::On => Ok(()),
+        Some(Kind::Ack | Kind::SynAck | Kind::Fin | Kind::Rst) => Err(InvalidReason::NotOpening),
+    }
+}
+
+/// State, window and timeout of a connection that the segment opens.
+pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpWindow, Duration) {
+    if tcp.flags & SYN != 0 {
+        let window = TcpWindow::opened(tcp, len);
+        (TcpState::SynSent as u8, window, timeouts.tcp_syn_sent)
+    } else {
+        let window = TcpWindow::picked_up(tcp, len);
+        let timeout = timeouts.tcp_established.min(timeouts.tcp_unacked);
+        (TcpState::Established as u8, window, timeout)
+    }
+}
+
+impl Tcp<'_> {
+    /// Judges a segment with `len` bytes of payload and follows it.
+    pub(crate) fn track(
+        &mut self,
+        from: Direction,
+        tcp: &TcpSegment,
+        len: u32,
+        config: &TrackingConfig,
+    ) -> Step {
+        let Some(kind) = Kind::of(tcp.flags) else {
+            return Step::Invalid(InvalidReason::Flags);
+        };
+        let mut old = TcpState::from_number(*self.state);
+        let new = match transition(old, from, kind) {
+            To::Invalid => return Step::Invalid(InvalidReason::Transition),
+            To::Reopen => return Step::Reopen,
+            To::Ignore => match self.ignore(from, kind, tcp, len) {
+                Some(new) => {
+                    old = TcpState::SynSent;
+                    new
+                }
+                None => return Step::Ignored,
+            },
+            To::Go(TcpState::Close) if kind == Kind::Rst => {
+                if self.window.reset_is_old(from, tcp.seq) {
+                    return Step::Invalid(InvalidReason::OutOfWindow);
+                }
+                // RFC 5961: a reset that is in the window but not exact makes the receiver send a
+                // challenge ACK. It passes, and only the exact one ends the connection.
+                let exact =
+                    old != TcpState::Established || self.window.reset_is_exact(from, tcp.seq);
+                if exact { TcpState::Close } else { old }
+            }
+            To::Go(new) => new,
+        };
+        if self
+            .window
+            .check(old, from, kind, tcp, len, config.liberal_tcp)
+            == Fit::Out
+        {
+            return Step::Invalid(InvalidReason::OutOfWindow);
+        }
+        *self.state = new as u8;
+        Step::Keep(self.settle(old, new, &config.timeouts))
+    }
+
+    /// A segment that the table ignores. A SYN is remembered; a SYN-ACK that answers it
+    /// shows that the responder agreed, and the connection starts over in the given state.
+    fn ignore(
+        &mut self,
+        from: Direction,
+        kind: Kind,
+        tcp: &TcpSegment,
+        len: u32,
+    ) -> Option<TcpState> {
+        if kind == Kind::SynAck && self.window.answers_ignored_syn(from, tcp) {
+            self.window.restart_from_ignored_syn();
+            return Some(TcpState::SynReceived);
+        }
+        if kind == Kind::Syn {
+            self.window.ignored_syn(from, tcp, len);
+        }
+        None
+    }
+
+    /// Sets flags after a valid segment, and says how long the connection may now stay idle.
+    fn settle(&mut self, old: TcpState, new: TcpState, timeouts: &Timeouts) -> Duration {
+        let seen_reply = self.flags.contains(Flags::SEEN_REPLY);
+        let handshaken = matches!(old, TcpState::SynReceived | TcpState::Established);
+        if seen_reply && handshaken && new == TcpState::Established {
+            *self.flags = self.flags.with(Flags::ASSURED);
+        }
+        *self.flags = if matches!(new, TcpState::Close | TcpState::TimeWait) {
+            self.flags.with(Flags::DYING)
+        } else {
+            self.flags.without(Flags::DYING)
+        };
+        let normal = timeout(new, timeouts);
+        if self.window.repeats() >= REPEATS || self.window.closed() {
+            normal.min(timeouts.tcp_max_retrans)
+        } else if self.window.unacked() || (!seen_reply && new == TcpState::Established) {
+            normal.min(timeouts.tcp_unacked)
+        } else {
+            normal
+        }
+    }
+}
+
+fn timeout(state: TcpState, timeouts: &Timeouts) -> Duration {
+    match state {
+        TcpState::SynSent | TcpState::SynSent2 => timeouts.tcp_syn_sent,
+        TcpState::SynReceived => timeouts.tcp_syn_received,
+        TcpState::Established => timeouts.tcp_established,
+        TcpState::FinWait => timeouts.tcp_fin_wait,
+        TcpState::CloseWait => timeouts.tcp_close_wait,
+        TcpState::LastAck => timeouts.tcp_last_ack,
+        TcpState::TimeWait => timeouts.tcp_time_wait,
+        TcpState::Close => timeouts.tcp_close,
+    }
+}

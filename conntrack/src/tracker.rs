@@ -1,0 +1,90 @@
+//! One worker's connection tracking: a table per family, and what workers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::hash::HashKey;
+use crate::ids::WorkerId;
+use crate::segment::InvalidReason;
+use crate::steering::Steering;
+use crate::table::Table;
+use crate::tuple::{V4, V6};
+
+/// What all workers share. Made once, when the gateway starts.
+#[derive(Debug)]
+pub struct Shared {
+    /// Whose connection it is when the answer arrives elsewhere.
+    pub steering: Steering,
+    /// The key of whatever workers must agree on.
+    pub key: HashKey,
+}
+
+impl Shared {
+    /// What workers share, with room to steer about `steered` connections.
+    pub fn new(steered: usize, key: HashKey) -> Self {
+        Self {
+            steering: Steering::new(steered, key),
+            key,
+        }
+    }
+}
+
+/// How many connections one worker can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Capacity {
+    /// IPv4 connections.
+    pub v4: usize,
+    /// IPv6 connections.
+    pub v6: usize,
+}
+
+impl Capacity {
+    /// One worker's part of `total` connections over `workers` workers: three quarters are for IPv4
+    /// and one for IPv6, and each table has at least 16.
+    pub fn share(total: usize, workers: usize) -> Self {
+        let each = total / workers.max(1);
+        Self {
+            v4: (each - each / 4).max(16),
+            v6: (each / 4).max(16),
+        }
+    }
+}
+
+/// One worker's connections. Only this worker reads or writes them.
+#[derive(Debug)]
+pub struct Conntrack {
+    /// IPv4 connections.
+    pub v4: Table<V4>,
+    /// IPv6 connections.
+    pub v6: Table<V6>,
+    shared: Arc<Shared>,
+}
+
+impl Conntrack {
+    /// Empty tables of `capacity` for `worker`, hashed under `key`. All memory is taken here.
+    pub fn new(worker: WorkerId, capacity: Capacity, key: HashKey, shared: Arc<Shared>) -> Self {
+        Self {
+            v4: Table::new(worker, capacity.v4, key, Arc::clone(&shared)),
+            v6: Table::new(worker, capacity.v6, key, Arc::clone(&shared)),
+            shared,
+        }
+    }
+
+    /// What all workers share.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+}
+
+/// What a tracker says about a packet of its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// It belongs to the connection, which may now stay idle for so long.
+    Keep(Duration),
+    /// It passes and changes nothing.
+    Ignored,
+    /// It does not belong to the connection.
+    Invalid(InvalidReason),
+    /// It opens a new connection in this one's place.
+    Reopen,
+}

@@ -1,0 +1,143 @@
+//! Listing: snapshots of connections, a piece of the table at a time.
+
+use std::time::Duration;
+
+use crate::entry::{Flags, NONE, remaining};
+use crate::ids::{FlowId, Generation};
+use crate::table::{Table, at};
+use crate::time::Tick;
+use crate::tuple::{Family, TuplePair};
+use crate::wheel::wrapping;
+
+/// A connection at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Connection<F: Family> {
+    /// Its place in the table.
+    pub id: FlowId,
+    /// Both tuples.
+    pub pair: TuplePair<F>,
+    /// RouterOS's name for a TCP connection's state; `None` for other protocols.
+    pub state: Option<&'static str>,
+    /// What is true of it.
+    pub flags: Flags,
+    /// Packets from the opener and from the responder.
+    pub packets: [u64; 2],
+    /// Bytes of IP packets from the opener and from the responder.
+    pub bytes: [u64; 2],
+    /// How long it will live without another packet.
+    pub timeout: Duration,
+    /// When it was opened, in seconds of the caller's clock.
+    pub start_secs: u32,
+    /// Its mark.
+    pub mark: u32,
+    /// The generation that judged it last.
+    pub generation: Generation,
+    /// The rule that admitted it, as the pipeline numbers rules; `None` if none did.
+    pub rule: Option<u32>,
+    /// The connection that announced it. That one may have ended since.
+    pub master: Option<FlowId>,
+}
+
+impl<F: Family> Table<F> {
+    /// Shows live connections from place `cursor` on, looking at `limit` places; the cursor for the
+    /// next call, `None` at the end. Start with zero.
+    ///
+    /// Connections that stay through all calls are shown exactly once.
+    pub fn walk(
+        &self,
+        cursor: u32,
+        limit: usize,
+        now: Tick,
+        mut visit: impl FnMut(Connection<F>),
+    ) -> Option<u32> {
+        let step = u32::try_from(limit.max(1)).unwrap_or(u32::MAX);
+        let end = cursor.saturating_add(step).min(self.fresh);
+        for id in cursor..end {
+            if let Some(connection) = self.connection(FlowId(id), now) {
+                visit(connection);
+            }
+        }
+        (end < self.fresh).then_some(end)
+    }
+
+    /// A snapshot of a connection; `None` if it is gone or has expired.
+    pub fn connection(&self, id: FlowId, now: Tick) -> Option<Connection<F>> {
+        let now_ms = wrapping(now.as_millis());
+        let (hot, warm) = (self.hot.get(at(id))?, self.warm.get(at(id))?);
+        if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(now_ms) {
+            return None;
+        }
+        Some(Connection {
+            id,
+            pair: hot.pair(),
+            state: self.state_name(id),
+            flags: hot.flags(),
+            packets: warm.packets,
+            bytes: warm.bytes,
+            timeout: Duration::from_millis(u64::from(remaining(hot.deadline, now_ms))),
+            start_secs: warm.start,
+            mark: hot.mark,
+            generation: hot.generation(),
+            rule: (warm.rule != NONE).then_some(warm.rule),
+            master: (warm.master != NONE).then_some(FlowId(warm.master)),
+        })
+    }
+
+    /// Checks what must always hold, at the cost of looking at everything: each live connection is
+    /// found under both tuples and is in the wheel once, and places are live, free or never used.
+    #[cfg(any(test, debug_assertions))]
+    pub fn check_invariants(&self) -> Result<(), String> {
+        use crate::ids::{Direction, FlowRef};
+        let is_live = |id: u32| self.hot[id as usize].flags.contains(Flags::CONFIRMED);
+        let live: Vec<u32> = (0..self.fresh).filter(|&id| is_live(id)).collect();
+        if live.len() != self.live {
+            return Err(format!(
+                "{} are live, {} are counted",
+                live.len(),
+                self.live
+            ));
+        }
+        for &id in &live {
+            for direction in [Direction::Original, Direction::Reply] {
+                let flow = FlowRef {
+                    id: FlowId(id),
+                    direction,
+                };
+                let hash = self.key.tuple(&self.hot[id as usize].tuple(direction));
+                if self.index.find(hash, |found| found == flow).is_none() {
+                    return Err(format!(
+                        "connection {id} is not found by its {direction:?} tuple"
+                    ));
+                }
+            }
+        }
+        if self.index.count() != 2 * live.len() {
+            return Err(format!(
+                "{} tuples for {} connections",
+                self.index.count(),
+                live.len()
+            ));
+        }
+        let mut linked = self.wheel.linked(&self.warm)?;
+        linked.sort_unstable();
+        if linked != live {
+            return Err(format!("the wheel holds {linked:?}, live are {live:?}"));
+        }
+        let (mut free, mut at) = (0, self.free);
+        while at != NONE && free <= self.capacity() {
+            if is_live(at) {
+                return Err(format!("place {at} is live and free"));
+            }
+            free += 1;
+            at = self.warm[at as usize].next;
+        }
+        if free + live.len() != self.fresh as usize {
+            return Err(format!(
+                "{free} free and {} live of {}",
+                live.len(),
+                self.fresh
+            ));
+        }
+        Ok(())
+    }
+}

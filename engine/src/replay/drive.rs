@@ -1,0 +1,295 @@
+//! The replay itself: one worker and one slow path, stepped by the packets of the captures.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use turnpike_conntrack::hash::HashKey;
+use turnpike_conntrack::ids::{Generation, WorkerId};
+use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
+use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
+use turnpike_pipeline::counters::WorkerCounters;
+use turnpike_pipeline::ids::{Mac, PORTS_MAX, PortId};
+use turnpike_pipeline::interfaces::PortFacts;
+use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::outbox::{FromSlowPath, Outbox, Punt, PuntKind};
+use turnpike_pipeline::policy::Policy;
+use turnpike_pipeline::program::{CompileContext, Program};
+use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
+use turnpike_pipeline::witness::{End, Ending};
+use turnpike_pipeline::worker::{Worker, WorkerSetup};
+
+use super::clock::Clock;
+use super::feed::{Fed, Feed};
+use super::ledger::{Ledger, Origin, Recorder};
+use super::merge::Merge;
+use super::output::OutputDir;
+use super::report::{Books, CountersReport};
+use super::{INPUTS_MAX, InputSummary, ReplayConfig, ReplayError, Resolution, Summary};
+use super::{connections, frame};
+use crate::pcap::{Captured, CaptureFile, MADE_UP_MAC, Precision, Stamp};
+
+const WORKER: WorkerId = WorkerId(0);
+
+/// See [`super::run`].
+pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
+    if !(1..=INPUTS_MAX).contains(&config.inputs.len()) {
+        return Err(ReplayError::Inputs(config.inputs.len()));
+    }
+    let program = Arc::new(compile(&config.policy));
+    let feed = Feed::new(&config.inputs, &program, config.checksums)?;
+    let files: Vec<CaptureFile> = config
+        .inputs
+        .iter()
+        .map(|input| CaptureFile::open(&input.path))
+        .collect::<Result<_, _>>()?;
+    // Reads the first packet of each, and with it how fine the stamps are.
+    let mut merge = Merge::new(files);
+    let precision = merge.sources().map(CaptureFile::precision).max().unwrap_or_default();
+    let first = merge.next_packet();
+    let epoch = first.as_ref().map_or(Stamp::default(), |(_, packet)| packet.stamp);
+
+    let mut replay = Replay::new(&config, program, feed, epoch, precision)?;
+    let mut fed = vec![0_u64; config.inputs.len()];
+    let mut next = first;
+    while let Some((input, packet)) = next {
+        if let Some(count) = fed.get_mut(input) {
+            *count += 1;
+        }
+        replay.packet(input, packet)?;
+        next = merge.next_packet();
+    }
+    let inputs = merge.sources().zip(fed).map(|(file, packets)| InputSummary {
+        path: file.path().to_owned(),
+        packets,
+        passed_over: file.passed().packets,
+        damage: file.damage().map(str::to_owned),
+    });
+    replay.finish(inputs.collect())
+}
+
+/// The program, on made-up ports: as many as the policy names, each with an address of its own.
+fn compile(policy: &Policy) -> Program {
+    let last = policy.interfaces.iter().map(|interface| interface.port.0).max();
+    let ports: Vec<PortFacts> = (0..=last.unwrap_or(0))
+        .take(PORTS_MAX)
+        .map(|port| PortFacts {
+            mac: Mac([0x02, 0x74, 0x70, 0, 1, port]),
+            mtu: u16::MAX,
+            distribution: Arc::new(Distribution::software(1)),
+        })
+        .collect();
+    let context = CompileContext {
+        generation: Generation(1),
+        workers: 1,
+        ports: &ports,
+        previous: None,
+    };
+    Program::compile(policy, &context)
+}
+
+/// A packet being decided: frames that leave while it is keep its stamp to the nanosecond.
+#[derive(Debug, Clone, Copy, Default)]
+struct Current {
+    token: u64,
+    stamp: Stamp,
+}
+
+/// A gateway on the heap and everything around it.
+struct Replay {
+    program: Arc<Program>,
+    worker: Worker<HeapBuffer, Recorder>,
+    slow_path: SlowPath<HeapPool, Recorder>,
+    worker_counters: Arc<WorkerCounters>,
+    slow_counters: Arc<WorkerCounters>,
+    resolution: Resolution,
+    outbox: Outbox<HeapBuffer>,
+    slow_outbox: SlowOutbox<HeapBuffer>,
+    recorder: Recorder,
+    ledger: Ledger,
+    feed: Feed,
+    clock: Clock,
+    current: Current,
+    logged: u64,
+    /// The inputs' names, if verdict lines have to tell them.
+    files: Option<Vec<String>>,
+    output: OutputDir,
+}
+
+impl Replay {
+    fn new(
+        config: &ReplayConfig,
+        program: Arc<Program>,
+        feed: Feed,
+        epoch: Stamp,
+        precision: Precision,
+    ) -> Result<Self, ReplayError> {
+        let names = program.interfaces.iter().map(|(_, facts)| &*facts.name);
+        let output = OutputDir::create(&config.out_dir, names, precision)?;
+        let recorder = Recorder::default();
+        let worker_counters = Arc::<WorkerCounters>::default();
+        let slow_counters = Arc::<WorkerCounters>::default();
+        let setup = WorkerSetup {
+            id: WORKER,
+            program: Arc::clone(&program),
+            conntrack: conntrack(config),
+            counters: Arc::clone(&worker_counters),
+            neighbours: match config.resolution {
+                Resolution::Assume => Neighbours::Assume(MADE_UP_MAC),
+                Resolution::Learn => Neighbours::Learn,
+            },
+        };
+        let slow_setup = SlowPathSetup {
+            pool: HeapPool,
+            program: Arc::clone(&program),
+            counters: Arc::clone(&slow_counters),
+            workers: 1,
+            seed: config.seed,
+        };
+        let name = |path: &PathBuf| path.display().to_string();
+        let files = || config.inputs.iter().map(|input| name(&input.path)).collect();
+        Ok(Self {
+            worker: Worker::new(setup, recorder.clone()),
+            slow_path: SlowPath::new(slow_setup, recorder.clone()),
+            worker_counters,
+            slow_counters,
+            resolution: config.resolution,
+            outbox: Outbox::default(),
+            slow_outbox: SlowOutbox::default(),
+            recorder,
+            ledger: Ledger::default(),
+            files: feed.is_shared().then(files),
+            feed,
+            clock: Clock::new(epoch),
+            current: Current::default(),
+            logged: 0,
+            output,
+            program,
+        })
+    }
+
+    /// Lets time pass up to a packet, and feeds it.
+    fn packet(&mut self, input: usize, packet: Captured) -> Result<(), ReplayError> {
+        let Captured { stamp, index, frame } = packet;
+        for turn in self.clock.until(stamp) {
+            self.clock.set(turn);
+            self.turn(turn)?;
+        }
+        let token = self.current.token + 1;
+        let Fed { interface, port, frame } = self.feed.prepare(input, frame, &self.program);
+        self.ledger.open(token, Origin { interface, index, input });
+        self.current = Current { token, stamp };
+        let mut frames = ArrayVec::new();
+        frames.push(HeapBuffer::new(frame, token));
+        self.worker.receive(port, &mut frames, self.clock.now(), &mut self.outbox);
+        self.settle()
+    }
+
+    /// One turn of housekeeping; what has expired is gone after it, however much it is.
+    fn turn(&mut self, now: Tick) -> Result<(), ReplayError> {
+        let mut before = usize::MAX;
+        while self.connections() < before {
+            before = self.connections();
+            self.worker.housekeeping(now);
+        }
+        self.slow_path.tick(now, &mut self.slow_outbox);
+        self.settle()
+    }
+
+    fn connections(&self) -> usize {
+        let conntrack = self.worker.conntrack();
+        conntrack.v4.len() + conntrack.v6.len()
+    }
+
+    /// Carries messages between worker and slow path until both have nothing more to say.
+    fn settle(&mut self) -> Result<(), ReplayError> {
+        let now = self.clock.now();
+        loop {
+            self.logged += self.outbox.logs.drain(..).count() as u64;
+            for departure in std::mem::take(&mut self.outbox.tx) {
+                let bytes = departure.buf.frame_len();
+                self.worker.sent(departure.interface, bytes);
+                self.sent(departure.port, &departure.buf)?;
+            }
+            for (_, handover) in std::mem::take(&mut self.outbox.handover) {
+                let mut frames = ArrayVec::new();
+                frames.push(handover);
+                self.worker.take_over(&mut frames, now, &mut self.outbox);
+            }
+            for punt in std::mem::take(&mut self.outbox.punts) {
+                self.punted(punt, now);
+            }
+            for (_, message) in std::mem::take(&mut self.slow_outbox.to_worker) {
+                if !self.is_superfluous(&message) {
+                    self.worker.resume(message, now, &mut self.outbox);
+                }
+            }
+            let files = self.files.as_deref();
+            self.ledger.settle(&self.recorder, &self.program, files, &mut self.output)?;
+            let Outbox { tx, handover, punts, logs } = &self.outbox;
+            if tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn sent(&mut self, port: PortId, buf: &HeapBuffer) -> Result<(), ReplayError> {
+        let interface = self.program.interfaces.by_tag(port, frame::vlan(buf.head()));
+        let Some(interface) = interface else { return Ok(()) };
+        let is_current = buf.token() == self.current.token;
+        let stamp = if is_current { self.current.stamp } else { self.clock.stamp() };
+        self.output.sent(usize::from(interface.0), stamp, buf.head())
+    }
+
+    fn punted(&mut self, punt: Punt<HeapBuffer>, now: Tick) {
+        let (token, kind) = (punt.buf.token(), punt.kind);
+        self.slow_path.handle(punt, now, &mut self.slow_outbox);
+        // A packet that was cut up has left, though not as itself.
+        if let PuntKind::Fragment(interface, _) = kind
+            && !self.recorder.has_ended(token)
+        {
+            let end = End { out: Some(interface), ..End::bare(Ending::Accept, None) };
+            self.recorder.note(token, end);
+        }
+    }
+
+    /// Whether a message has no place here: where neighbours are assumed, nothing is learned.
+    fn is_superfluous(&self, message: &FromSlowPath<HeapBuffer>) -> bool {
+        match (self.resolution, message) {
+            (Resolution::Assume, FromSlowPath::Neighbour(_)) => true,
+            (Resolution::Assume | Resolution::Learn, _) => false,
+        }
+    }
+
+    /// Writes the reports.
+    fn finish(mut self, inputs: Vec<InputSummary>) -> Result<Summary, ReplayError> {
+        self.worker.fold();
+        let parts = [&*self.worker_counters, &*self.slow_counters];
+        let summary = Summary {
+            packets: self.current.token,
+            verdicts: self.ledger.verdicts(),
+            unexplained: self.ledger.unexplained(),
+            undecided: self.feed.undecided(),
+            books: Books::of(parts),
+            inputs,
+        };
+        let counters = CountersReport::new(&summary, &self.program, &parts, self.logged);
+        self.output.report("counters.json", &counters)?;
+        let conntrack = self.worker.conntrack();
+        let connections = connections::list(conntrack, &self.program, self.clock.now());
+        self.output.report("connections.json", &connections)?;
+        self.output.finish()?;
+        Ok(summary)
+    }
+}
+
+/// The connection tables: everything random in them comes from the seed.
+fn conntrack(config: &ReplayConfig) -> Conntrack {
+    // SplitMix64's increment spreads the seed over the words of the key.
+    let word = |n: u64| config.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let key = HashKey([word(1), word(2), word(3), word(4)]);
+    let shared = Arc::new(Shared::new(config.max_entries, key));
+    Conntrack::new(WORKER, Capacity::share(config.max_entries, 1), key, shared)
+}

@@ -1,0 +1,184 @@
+//! A burst: up to 64 packets on their way through the stages, and a mask of those still alive.
+
+use turnpike_conntrack::ids::{ConnState, FlowRef};
+
+use crate::ids::{IfaceId, PortId, RuleId};
+use crate::nexthop::NextHopId;
+use crate::packet::parse::Parsed;
+
+/// The most packets in one burst.
+pub const BURST_MAX: usize = 64;
+
+/// How a packet came to this worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// Received from the wire by this worker.
+    Wire,
+    /// Received by another worker, which found this one by hash.
+    Distributed,
+    /// Received by another worker, which found this one to be the connection's owner.
+    Steered,
+    /// Made by the gateway; tracked like anybody's packet.
+    Local,
+    /// Made by the gateway about a packet it refused, in the words of that packet's sender.
+    Notice,
+}
+
+impl Origin {
+    /// Whether the gateway itself sends the packet.
+    pub const fn is_local(self) -> bool {
+        match self {
+            Self::Local | Self::Notice => true,
+            Self::Wire | Self::Distributed | Self::Steered => false,
+        }
+    }
+}
+
+/// What connection tracking has said of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Track {
+    /// Not looked up, and not to be: raw `notrack`, neighbour discovery, or tracking is off.
+    Exempt,
+    /// Belongs to this connection, with the state that rules see.
+    Known(FlowRef, ConnState),
+    /// An ICMP error about this flow; it travels in the flow's direction.
+    Related(FlowRef),
+    /// No connection was found in the bulk lookup.
+    Missed,
+    /// Fits no connection and may not open one.
+    Invalid,
+}
+
+/// Where an accepted packet goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// Not decided yet.
+    Undecided,
+    /// To the gateway itself.
+    Local,
+    /// To a neighbour whose link address is known.
+    NextHop(NextHopId),
+    /// To a neighbour that has to be resolved first.
+    Resolve(IfaceId, std::net::IpAddr),
+}
+
+/// What the stages know of one packet.
+#[derive(Debug, Clone, Copy)]
+pub struct Meta {
+    /// What the parser read.
+    pub parsed: Parsed,
+    /// The port it came in by; for the gateway's own packets, meaningless.
+    pub port: PortId,
+    /// The interface it came in by; `None` for the gateway's own packets.
+    pub in_interface: Option<IfaceId>,
+    /// How it came to this worker.
+    pub origin: Origin,
+    /// What connection tracking said.
+    pub track: Track,
+    /// Where it goes.
+    pub way: Way,
+    /// The rule that decided, when one did.
+    pub rule: Option<RuleId>,
+}
+
+impl Meta {
+    /// The connection state that rules and verdict lists see, if it is known yet.
+    pub const fn state(&self) -> Option<ConnState> {
+        match self.track {
+            Track::Exempt => Some(ConnState::Untracked),
+            Track::Known(_, state) => Some(state),
+            Track::Related(_) => Some(ConnState::Related),
+            Track::Invalid => Some(ConnState::Invalid),
+            Track::Missed => None,
+        }
+    }
+}
+
+/// Up to [`BURST_MAX`] packets; bit `i` of the mask says whether slot `i` is still alive.
+#[derive(Debug)]
+pub struct Burst<B> {
+    slots: [Option<(B, Meta)>; BURST_MAX],
+    live: u64,
+    used: usize,
+}
+
+impl<B> Default for Burst<B> {
+    fn default() -> Self {
+        Self {
+            slots: [const { None }; BURST_MAX],
+            live: 0,
+            used: 0,
+        }
+    }
+}
+
+impl<B> Burst<B> {
+    /// Whether no packet is alive.
+    pub const fn is_empty(&self) -> bool {
+        self.live == 0
+    }
+
+    /// Puts a packet behind the others; gives it back when the burst is full.
+    ///
+    /// # Errors
+    /// The buffer itself, when [`BURST_MAX`] packets have been pushed since the burst was empty.
+    pub fn push(&mut self, buf: B, meta: Meta) -> Result<(), B> {
+        if self.live == 0 {
+            self.used = 0;
+        }
+        match self.slots.get_mut(self.used) {
+            Some(slot) => {
+                *slot = Some((buf, meta));
+                self.live |= 1 << self.used;
+                self.used += 1;
+                Ok(())
+            }
+            None => Err(buf),
+        }
+    }
+
+    /// The slots alive at the moment of the call, in order.
+    pub const fn live(&self) -> Live {
+        Live(self.live)
+    }
+
+    /// The packet in a live slot.
+    pub fn packet(&mut self, slot: usize) -> Option<&mut (B, Meta)> {
+        self.slots.get_mut(slot)?.as_mut()
+    }
+
+    /// Takes a packet out: it has come to its end, or goes elsewhere.
+    pub fn take(&mut self, slot: usize) -> Option<(B, Meta)> {
+        let taken = self.slots.get_mut(slot)?.take();
+        self.live &= !(1_u64 << slot);
+        taken
+    }
+}
+
+/// The live slots of a burst, lowest first.
+#[derive(Debug, Clone, Copy)]
+pub struct Live(u64);
+
+impl Iterator for Live {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        if self.0 == 0 {
+            return None;
+        }
+        let slot = self.0.trailing_zeros();
+        self.0 &= self.0 - 1;
+        Some(slot as usize)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn live_visits_each_set_bit_once_in_order() {
+        assert_eq!(Live(0b1010_0001).collect::<Vec<_>>(), [0, 5, 7]);
+        assert_eq!(Live(u64::MAX).count(), BURST_MAX);
+    }
+}

@@ -1,0 +1,167 @@
+//! What a worker hands to the engine after a burst, and what comes back from the slow path.
+
+use std::net::IpAddr;
+
+use turnpike_conntrack::ids::WorkerId;
+
+use crate::counters::PuntCause;
+use crate::ids::{IfaceId, Mac, PortId};
+use crate::log::LogEvent;
+use crate::policy::RejectWith;
+
+/// Frames, handovers, punts and log events of one burst; the engine empties it after each call.
+#[derive(Debug)]
+pub struct Outbox<B> {
+    /// Complete frames in order of decision. Who has put one on the wire says so by
+    /// [`Worker::sent`](crate::worker::Worker::sent); the others are drops.
+    pub tx: Vec<Departure<B>>,
+    /// Frames that another worker has to decide.
+    pub handover: Vec<(WorkerId, Handover<B>)>,
+    /// Packets that need something to be made, and notices about packets already dropped.
+    pub punts: Vec<Punt<B>>,
+    /// What rules asked to be logged.
+    pub logs: Vec<LogEvent>,
+}
+
+impl<B> Default for Outbox<B> {
+    fn default() -> Self {
+        // Generous for one burst, so that the vectors never grow on the data path.
+        Self {
+            tx: Vec::with_capacity(256),
+            handover: Vec::with_capacity(128),
+            punts: Vec::with_capacity(128),
+            logs: Vec::with_capacity(256),
+        }
+    }
+}
+
+/// A complete frame.
+#[derive(Debug)]
+pub struct Departure<B> {
+    /// The port it leaves by.
+    pub port: PortId,
+    /// The interface that counts it.
+    pub interface: IfaceId,
+    /// The frame.
+    pub buf: B,
+}
+
+/// A received frame for the worker that owns its connection.
+#[derive(Debug)]
+pub struct Handover<B> {
+    /// The frame as it was received.
+    pub buf: B,
+    /// The port it was received on.
+    pub port: PortId,
+    /// How its owner was found.
+    pub found: Found,
+}
+
+/// How a handover's target was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Found {
+    /// By hash: the port has fewer queues than there are workers.
+    ByHash,
+    /// By the steering map, or as the owner of the flow that an ICMP error quotes.
+    AsOwner,
+}
+
+/// A packet for the slow path.
+#[derive(Debug)]
+pub struct Punt<B> {
+    /// The frame.
+    pub buf: B,
+    /// The worker it comes from, and to which the answer goes.
+    pub from: WorkerId,
+    /// What is wanted.
+    pub kind: PuntKind,
+}
+
+/// What the slow path is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PuntKind {
+    /// An ARP packet received on an interface.
+    Arp(IfaceId),
+    /// A neighbour solicitation or advertisement received on an interface.
+    Discovery(IfaceId),
+    /// Hold this finished packet until the neighbour's link address is known, then send it.
+    Resolve(IfaceId, IpAddr),
+    /// The packet is for the gateway itself: answer it, or say that nothing listens.
+    Local(IfaceId),
+    /// Cut this finished packet into fragments that fit the link.
+    Fragment(IfaceId, IpAddr),
+    /// The packet, already counted as dropped, deserves an ICMP error.
+    Error(IfaceId, ErrorKind),
+    /// The packet, already counted as rejected, deserves this answer.
+    Reject(IfaceId, RejectWith),
+}
+
+impl PuntKind {
+    /// Whether the packet has been counted as dropped already and only its sender is to be told.
+    pub const fn is_notice(self) -> bool {
+        match self {
+            Self::Error(..) | Self::Reject(..) => true,
+            Self::Arp(_)
+            | Self::Discovery(_)
+            | Self::Resolve(..)
+            | Self::Local(_)
+            | Self::Fragment(..) => false,
+        }
+    }
+}
+
+impl PuntKind {
+    /// What the worker's counters call it.
+    pub const fn cause(self) -> PuntCause {
+        match self {
+            Self::Arp(_) => PuntCause::Arp,
+            Self::Discovery(_) => PuntCause::NeighbourDiscovery,
+            Self::Resolve(..) => PuntCause::Unresolved,
+            Self::Local(_) => PuntCause::Local,
+            Self::Fragment(..) => PuntCause::Fragment,
+            Self::Error(..) => PuntCause::IcmpError,
+            Self::Reject(..) => PuntCause::Reject,
+        }
+    }
+}
+
+/// ICMP errors that forwarding itself gives rise to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Time to live, or hop limit, exceeded in transit.
+    TimeExceeded,
+    /// Fragmentation needed (packet too big), with the next link's MTU.
+    TooBig(u16),
+    /// No route to the destination.
+    NoRoute,
+    /// The neighbour does not answer.
+    HostUnreachable,
+    /// Nothing listens at the gateway's address.
+    NoListener,
+}
+
+/// What the slow path sends to a worker.
+#[derive(Debug)]
+pub enum FromSlowPath<B> {
+    /// A neighbour's link address became known, changed, or is no longer valid.
+    Neighbour(NeighbourUpdate),
+    /// A finished frame, to be sent by this interface's port as it is.
+    Send(IfaceId, B),
+    /// A finished packet whose neighbour is now known: give it its link header and send it.
+    Forward(IfaceId, Mac, B),
+    /// A packet made here, to enter at `output`, tracked and translated like anybody's.
+    Output(B),
+    /// A packet made here about a refused one, to enter at `output` as related, untranslated.
+    Notice(B),
+}
+
+/// News of a neighbour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct NeighbourUpdate {
+    /// The interface whose link it is on.
+    pub interface: IfaceId,
+    /// Its address.
+    pub address: IpAddr,
+    /// Its link address, `None` when it is no longer valid.
+    pub mac: Option<Mac>,
+}

@@ -1,0 +1,201 @@
+//! The rules of a program in one flat list, chain after chain, table after table.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use crate::ids::{ChainId, RuleId};
+use crate::policy::{Action, Policy, Rule, Source, TableKind};
+use crate::program::Program;
+use crate::rules::facts::Facts;
+use crate::rules::linear::Look;
+use crate::rules::matchers::Test;
+
+/// One rule, ready to be looked at.
+#[derive(Debug, Clone)]
+pub struct CompiledRule {
+    /// Its table.
+    pub table: TableKind,
+    /// Its chain.
+    pub chain: ChainId,
+    /// The chain's name.
+    pub chain_name: Arc<str>,
+    /// Its place in the chain, from 1.
+    pub number: u32,
+    /// What it does.
+    pub action: Action,
+    /// `log: yes` beside the action: the prefix of the line.
+    pub log: Option<Arc<str>>,
+    /// The comment, empty when there is none.
+    pub comment: Arc<str>,
+    /// Disabled rules keep their place and never match.
+    pub disabled: bool,
+    /// Where it was written.
+    pub source: Source,
+    /// The rule in canonical words.
+    pub text: Arc<str>,
+    tests: Box<[Test]>,
+}
+
+impl CompiledRule {
+    fn new(
+        table: TableKind,
+        chain: ChainId,
+        chain_name: &Arc<str>,
+        number: u32,
+        rule: &Rule,
+    ) -> Self {
+        Self {
+            table,
+            chain,
+            chain_name: Arc::clone(chain_name),
+            number,
+            action: rule.action.clone(),
+            log: rule.log.clone(),
+            comment: Arc::clone(&rule.comment),
+            disabled: rule.disabled,
+            source: rule.source.clone(),
+            text: Arc::clone(&rule.text),
+            tests: Test::of(rule),
+        }
+    }
+
+    /// Holds the rule against a packet.
+    pub fn look(&self, facts: &Facts, program: &Program) -> Look {
+        if self.disabled {
+            return Look::Disabled;
+        }
+        match self.tests.iter().find(|test| !test.holds(facts, program)) {
+            Some(failed) => Look::Failed(failed.name()),
+            None => Look::Matched,
+        }
+    }
+
+    /// The prefix of the line that a match writes to the log, `None` if it writes none.
+    pub fn log_prefix(&self) -> Option<&Arc<str>> {
+        match &self.action {
+            Action::Log(prefix) => Some(prefix),
+            Action::Accept
+            | Action::Drop
+            | Action::Reject(_)
+            | Action::Passthrough
+            | Action::Jump(_)
+            | Action::Return
+            | Action::NoTrack
+            | Action::Fasttrack
+            | Action::SrcNat(_)
+            | Action::Masquerade(_)
+            | Action::DstNat(_)
+            | Action::Redirect(_) => self.log.as_ref(),
+        }
+    }
+
+    /// The questions it asks, all of which have to hold.
+    pub fn tests(&self) -> &[Test] {
+        &self.tests
+    }
+}
+
+/// `table/chain/N file:line`, which is how people are told about a rule.
+impl std::fmt::Display for CompiledRule {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let table = self.table.name();
+        write!(
+            f,
+            "{table}/{}/{} {}",
+            self.chain_name, self.number, self.source
+        )
+    }
+}
+
+/// Every rule of a program, by [`RuleId`], and where each chain is.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    all: Box<[CompiledRule]>,
+    /// By table, in the order of [`TableKind::ALL`], then by [`ChainId`].
+    chains: [Box<[ChainSpan]>; TableKind::ALL.len()],
+}
+
+#[derive(Debug, Clone)]
+struct ChainSpan {
+    name: Arc<str>,
+    rules: Range<u32>,
+}
+
+impl Rules {
+    /// Compiles every rule of the policy: raw, nat, filter, chain by chain.
+    pub fn build(policy: &Policy) -> Self {
+        let mut all: Vec<CompiledRule> = Vec::new();
+        let chains = TableKind::ALL.map(|table| {
+            let chains = policy.table(table).chains.iter();
+            let spans = (0..).map(ChainId).zip(chains).map(|(id, chain)| {
+                let name: Arc<str> = chain.name.as_str().into();
+                let first = position(&all);
+                all.extend(
+                    (1..)
+                        .zip(&chain.rules)
+                        .map(|(number, rule)| CompiledRule::new(table, id, &name, number, rule)),
+                );
+                ChainSpan {
+                    name,
+                    rules: first..position(&all),
+                }
+            });
+            spans.collect()
+        });
+        Self {
+            all: all.into(),
+            chains,
+        }
+    }
+
+    /// The rule with this identifier.
+    pub fn find(&self, id: RuleId) -> Option<&CompiledRule> {
+        self.all.get(usize::try_from(id.0).ok()?)
+    }
+
+    /// Every rule with its identifier, in configuration order.
+    pub fn iter(&self) -> impl Iterator<Item = (RuleId, &CompiledRule)> {
+        (0..).map(RuleId).zip(&self.all)
+    }
+
+    /// How many rules there are.
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// The identifiers of a chain's rules, as numbers; `None` if there is no such chain.
+    pub fn chain(&self, table: TableKind, chain: ChainId) -> Option<Range<u32>> {
+        Some(self.span(table, chain)?.rules.clone())
+    }
+
+    /// Whether no rule of the table is enabled, so that looking at it would decide nothing.
+    pub fn is_idle(&self, table: TableKind) -> bool {
+        let mut all = self.all.iter();
+        !all.any(|rule| rule.table == table && !rule.disabled)
+    }
+
+    /// The name of a chain.
+    pub fn chain_name(&self, table: TableKind, chain: ChainId) -> Option<&Arc<str>> {
+        Some(&self.span(table, chain)?.name)
+    }
+
+    /// The chain of this name in a table.
+    pub fn chain_named(&self, table: TableKind, name: &str) -> Option<ChainId> {
+        let mut chains = (0..).map(ChainId).zip(&self.chains[table as usize]);
+        chains.find(|(_, c)| &*c.name == name).map(|(id, _)| id)
+    }
+
+    fn span(&self, table: TableKind, chain: ChainId) -> Option<&ChainSpan> {
+        self.chains[table as usize].get(usize::from(chain.0))
+    }
+}
+
+/// The number of the next rule; configuration admits no more than `RULES_MAX`.
+fn position(rules: &[CompiledRule]) -> u32 {
+    u32::try_from(rules.len()).unwrap_or(u32::MAX)
+}

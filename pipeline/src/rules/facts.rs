@@ -1,0 +1,44 @@
+//! What the rules can know about one packet.
+
+use std::net::IpAddr;
+
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::tuple::Proto;
+
+use crate::ids::IfaceId;
+use crate::policy::{IpFamily, NatStateSet};
+
+/// One packet as the rules see it; what it does not have, or does not have yet, is `None`.
+///
+/// Addresses and ports are those the packet carries at that point: behind dst-nat the translated
+/// destination, before src-nat the original source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Facts {
+    /// Source address.
+    pub src: IpAddr,
+    /// Destination address, of the same family.
+    pub dst: IpAddr,
+    /// IP protocol.
+    pub proto: Proto,
+    /// Source port in host order; `None` where the protocol has none or a fragment hides it.
+    pub src_port: Option<u16>,
+    /// Destination port in host order.
+    pub dst_port: Option<u16>,
+    /// ICMP or ICMPv6 type and code.
+    pub icmp: Option<(u8, u8)>,
+    /// Where it came in; `None` for packets of the gateway itself.
+    pub in_interface: Option<IfaceId>,
+    /// Where it will leave; `None` before routing and for packets to the gateway itself.
+    pub out_interface: Option<IfaceId>,
+    /// Its connection's state; `None` before connection tracking has seen it.
+    pub state: Option<ConnState>,
+    /// How its connection is translated; empty where there is none.
+    pub nat_state: NatStateSet,
+}
+
+impl Facts {
+    /// The packet's address family.
+    pub const fn family(&self) -> IpFamily {
+        IpFamily::of(self.src)
+    }
+}

@@ -1,0 +1,21 @@
+//! The rule language: what a rule asks, in which order rules are looked at, what they decide.
+//!
+//! * [`facts`]: what is known about a packet when it meets the rules.
+//! * [`matchers`]: each question a rule can ask, and its answer.
+//! * [`compiled`]: the rules of a program, flat, and where each chain begins.
+//! * [`linear`]: the evaluator, one rule after the other. It defines the meaning; whatever is
+//!   faster has to agree with it.
+//! * [`path`]: which rules matched on the way to a verdict.
+//! * [`external`]: the addresses that nat rules may translate sources to.
+
+pub mod compiled;
+pub mod external;
+pub mod facts;
+pub mod linear;
+pub mod matchers;
+pub mod path;
+
+pub use compiled::{CompiledRule, Rules};
+pub use facts::Facts;
+pub use linear::{Decision, Look, Observer, Verdict, evaluate};
+pub use path::{Path, Recorder};

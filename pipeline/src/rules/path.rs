@@ -1,0 +1,102 @@
+//! Which rules a packet matched on its way to a verdict: what is counted, logged and cached.
+//!
+//! A [`Path`] has room for [`PATH_MAX`] matches. A longer one is not cached: its first rules are
+//! in the path, the others are counted at once by the [`Recorder`] that met them, so that the
+//! counters are exact either way.
+
+use arrayvec::ArrayVec;
+
+use crate::counters::{Counts, RuleCounters};
+use crate::ids::RuleId;
+use crate::policy::Action;
+use crate::rules::compiled::CompiledRule;
+use crate::rules::linear::Observer;
+
+/// How many matched rules a path holds.
+pub const PATH_MAX: usize = 64;
+
+/// How many lines one packet writes to the log; matches beyond are counted and not written.
+pub const LOGS_MAX: usize = 16;
+
+/// The rules that one packet matched, over several tables, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Path {
+    rules: ArrayVec<RuleId, PATH_MAX>,
+    logs: ArrayVec<RuleId, LOGS_MAX>,
+    fasttrack: bool,
+    overflowed: bool,
+}
+
+impl Path {
+    /// An empty path.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Every matched rule in order, the deciding ones among them; a rule that matched twice
+    /// through two jumps is there twice.
+    pub fn rules(&self) -> &[RuleId] {
+        &self.rules
+    }
+
+    /// The matched rules that write a line to the log.
+    pub fn logs(&self) -> &[RuleId] {
+        &self.logs
+    }
+
+    /// Whether a matched rule sets the connection's fasttrack flag.
+    pub const fn fasttrack(&self) -> bool {
+        self.fasttrack
+    }
+
+    /// Whether more rules matched than the path holds.
+    pub const fn overflowed(&self) -> bool {
+        self.overflowed
+    }
+
+    /// Forgets everything, for the next packet.
+    pub fn clear(&mut self) {
+        self.rules.clear();
+        self.logs.clear();
+        self.fasttrack = false;
+        self.overflowed = false;
+    }
+
+    /// Counts one packet of `bytes` bytes for each rule of the path.
+    ///
+    /// For a packet whose path is not interned; what overflowed has been counted already.
+    pub fn count(&self, counters: &RuleCounters, bytes: u64) {
+        for rule in &self.rules {
+            counters.add(*rule, Counts { packets: 1, bytes });
+        }
+    }
+}
+
+/// Writes down in a path what an evaluation matches, and counts what does not fit there.
+#[derive(Debug)]
+pub struct Recorder<'a> {
+    /// The path to continue.
+    pub path: &'a mut Path,
+    /// Where overflow is counted.
+    pub counters: &'a RuleCounters,
+    /// The packet's bytes.
+    pub bytes: u64,
+}
+
+impl Observer for Recorder<'_> {
+    fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
+        if self.path.rules.try_push(id).is_err() {
+            self.path.overflowed = true;
+            let one = Counts {
+                packets: 1,
+                bytes: self.bytes,
+            };
+            self.counters.add(id, one);
+        }
+        if rule.log_prefix().is_some() {
+            // Full: LOGS_MAX lines are enough for one packet.
+            let _ = self.path.logs.try_push(id);
+        }
+        self.path.fasttrack |= matches!(rule.action, Action::Fasttrack);
+    }
+}

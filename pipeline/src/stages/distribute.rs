@@ -1,0 +1,69 @@
+//! Software distribution: which worker a frame belongs to, where the device does not say.
+//!
+//! The same hash and table as the device would use, so that a port chosen for translation brings
+//! its replies to the same worker either way. Fragments go by addresses and identification, so
+//! that all pieces of a packet meet; ICMP errors by the flow they quote.
+
+use arrayvec::ArrayVec;
+use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::tuple::{Family, V4, V6};
+
+use crate::buffer::Buffer;
+use crate::burst::BURST_MAX;
+use crate::ids::PortId;
+use crate::outbox::{Found, Handover, Outbox};
+use crate::packet::parse::{Parsed, inspect};
+use crate::packet::quoted::quoted;
+use crate::stages::admit::count_received;
+use crate::worker::Core;
+
+/// Hands over the frames of a received burst that belong to other workers.
+pub fn run<B: Buffer, W>(
+    core: &Core<W>,
+    port: PortId,
+    frames: &mut ArrayVec<B, BURST_MAX>,
+    out: &mut Outbox<B>,
+) {
+    let mut kept = ArrayVec::<B, BURST_MAX>::new();
+    for buf in frames.drain(..) {
+        let owner = owner_of(core, port, &buf);
+        if owner == core.id {
+            kept.push(buf);
+            continue;
+        }
+        count_received(core, port, None, buf.frame_len());
+        core.counters.handed_over.add(1);
+        out.handover.push((owner, Handover { buf, port, found: Found::ByHash }));
+    }
+    *frames = kept;
+}
+
+/// The worker that a frame received on `port` belongs to; what has no flow stays where it is.
+pub fn owner_of<B: Buffer, W>(core: &Core<W>, port: PortId, frame: &B) -> WorkerId {
+    let Some(port) = core.program.interfaces.port(port) else {
+        return core.id;
+    };
+    let head = frame.head();
+    let Ok(parsed) = inspect(head, frame.frame_len()) else {
+        return core.id;
+    };
+    let owner = match parsed.version() {
+        Some(4) => of_family::<V4>(&port.distribution, head, &parsed),
+        Some(_) => of_family::<V6>(&port.distribution, head, &parsed),
+        None => None,
+    };
+    owner.unwrap_or(core.id)
+}
+
+fn of_family<F: Family>(
+    distribution: &Distribution,
+    head: &[u8],
+    parsed: &Parsed,
+) -> Option<WorkerId> {
+    let tuple = match quoted::<F>(head, parsed) {
+        Some(quote) => quote.tuple,
+        None => parsed.tuple::<F>(head)?,
+    };
+    Some(distribution.worker(&tuple))
+}

@@ -1,0 +1,106 @@
+//! What a stage decides of a packet, and the one place where that is carried out.
+
+use turnpike_conntrack::ids::WorkerId;
+
+use crate::buffer::Buffer;
+use crate::burst::{Burst, Meta};
+use crate::drops::DropReason;
+use crate::outbox::{Found, Handover, Outbox, Punt, PuntKind};
+use crate::stages::transmit;
+use crate::witness::{End, Ending, Witness};
+use crate::worker::Core;
+
+/// What becomes of a packet after a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// It goes on to the next stage.
+    Pass,
+    /// It ends here, silently.
+    Drop(DropReason),
+    /// It ends here, and the slow path tells its sender.
+    Refuse(DropReason, PuntKind),
+    /// It ends here because a rule said so, and the slow path tells its sender.
+    Reject(PuntKind),
+    /// Another worker owns its connection.
+    Handover(WorkerId),
+}
+
+/// Carries out the fate of the packet in `slot`.
+pub fn settle<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    burst: &mut Burst<B>,
+    slot: usize,
+    fate: Fate,
+    out: &mut Outbox<B>,
+) {
+    match fate {
+        Fate::Pass => {}
+        Fate::Drop(reason) => {
+            if let Some((buf, meta)) = burst.take(slot) {
+                core.drop_packet(buf, reason, end_of(&meta, Ending::Drop));
+            }
+        }
+        Fate::Refuse(reason, notice) => refuse(core, burst, slot, reason, notice, out),
+        Fate::Reject(notice) => {
+            refuse(core, burst, slot, DropReason::FilterReject, notice, out);
+        }
+        Fate::Handover(worker) => {
+            if let Some((buf, meta)) = burst.take(slot) {
+                core.counters.handed_over.add(1);
+                let handover = Handover {
+                    buf,
+                    port: meta.port,
+                    found: Found::AsOwner,
+                };
+                out.handover.push((worker, handover));
+            }
+        }
+    }
+}
+
+/// What a verdict list says of a packet with this meta data.
+pub fn end_of(meta: &Meta, ending: Ending) -> End {
+    End {
+        ending,
+        reason: None,
+        out: None,
+        state: meta.state(),
+        rule: meta.rule,
+    }
+}
+
+/// Counts the packet as dropped and sends it on as the material of an answer.
+fn refuse<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    burst: &mut Burst<B>,
+    slot: usize,
+    reason: DropReason,
+    notice: PuntKind,
+    out: &mut Outbox<B>,
+) {
+    let Some((buf, meta)) = burst.take(slot) else {
+        return;
+    };
+    let ending = if reason == DropReason::FilterReject {
+        Ending::Reject
+    } else {
+        Ending::Drop
+    };
+    core.counters.dropped(reason).add(1);
+    core.witness.end(
+        &buf,
+        &End {
+            reason: Some(reason),
+            ..end_of(&meta, ending)
+        },
+    );
+    transmit::punt(
+        core,
+        Punt {
+            buf,
+            from: core.id,
+            kind: notice,
+        },
+        out,
+    );
+}

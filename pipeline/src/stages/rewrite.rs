@@ -1,0 +1,99 @@
+//! Stage 6, `rewrite`: the accepted packet gets the addresses it leaves with.
+//!
+//! Reads the connection and the way; writes addresses, ports or identifiers, checksums (by
+//! differences, RFC 1624), and the time to live of what is forwarded. Drops what cannot carry its
+//! translation (`nat-untranslatable`).
+
+use turnpike_conntrack::entry::Flags;
+use turnpike_conntrack::ids::FlowRef;
+use turnpike_conntrack::tuple::{V4, V6};
+
+use crate::buffer::Buffer;
+use crate::burst::{Burst, Meta, Track, Way};
+use crate::drops::DropReason;
+use crate::outbox::Outbox;
+use crate::packet::quoted::quoted;
+use crate::packet::rewrite::{Deltas, decrement_ttl, translate, translate_quoted};
+use crate::stages::family::Stack;
+use crate::stages::fate::{Fate, settle};
+use crate::stages::view::View;
+use crate::witness::Witness;
+use crate::worker::Core;
+
+/// Rewrites every live packet.
+pub fn run<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    burst: &mut Burst<B>,
+    out: &mut Outbox<B>,
+) {
+    for slot in burst.live() {
+        let Some((buf, meta)) = burst.packet(slot) else {
+            continue;
+        };
+        let fate = match meta.parsed.version() {
+            Some(4) => packet::<V4, B, W>(core, buf, meta),
+            Some(_) => packet::<V6, B, W>(core, buf, meta),
+            None => Fate::Pass,
+        };
+        settle(core, burst, slot, fate, out);
+    }
+}
+
+fn packet<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> Fate {
+    if let Track::Known(flow, _) | Track::Related(flow) = meta.track
+        && !core.is_still::<F, B>(flow, buf, meta)
+    {
+        // Accepted, and then pushed out of the table by another packet of the same burst.
+        return Fate::Drop(DropReason::TableFull);
+    }
+    let translated = match meta.track {
+        Track::Known(flow, _) => translate_packet::<F, B, W>(core, buf, meta, flow),
+        Track::Related(flow) => translate_error::<F, B, W>(core, buf, meta, flow),
+        Track::Exempt | Track::Missed | Track::Invalid => Some(()),
+    };
+    if translated.is_none() {
+        return Fate::Drop(DropReason::NatUntranslatable);
+    }
+    if meta.way == Way::Local || meta.origin.is_local() {
+        return Fate::Pass;
+    }
+    match decrement_ttl(buf.head_mut(), &meta.parsed) {
+        Ok(()) => Fate::Pass,
+        Err(reason) => Fate::Drop(reason),
+    }
+}
+
+fn translate_packet<F: Stack, B: Buffer, W>(
+    core: &Core<W>,
+    buf: &mut B,
+    meta: &Meta,
+    flow: FlowRef,
+) -> Option<()> {
+    let table = F::table(&core.conntrack);
+    if !is_translated(table.flags(flow.id)) {
+        return Some(());
+    }
+    let view = View::of_flow(&table.pair(flow.id), flow.direction);
+    let deltas = Deltas::between(&view.incoming, &view.outgoing);
+    translate(buf.head_mut(), &meta.parsed, &view.outgoing, &deltas).ok()
+}
+
+fn translate_error<F: Stack, B: Buffer, W>(
+    core: &Core<W>,
+    buf: &mut B,
+    meta: &Meta,
+    flow: FlowRef,
+) -> Option<()> {
+    let table = F::table(&core.conntrack);
+    if !is_translated(table.flags(flow.id)) {
+        return Some(());
+    }
+    let view = View::of_flow(&table.pair(flow.id), flow.direction);
+    let quote = quoted::<F>(buf.head(), &meta.parsed)?;
+    let head = buf.head_mut();
+    translate_quoted(head, &meta.parsed, &quote, &view.incoming, &view.outgoing).ok()
+}
+
+fn is_translated(flags: Flags) -> bool {
+    flags.contains(Flags::SRCNAT) || flags.contains(Flags::DSTNAT)
+}

@@ -1,0 +1,298 @@
+//! A worker: one core's pipeline, and everything it owns.
+//!
+//! This file is the list of stages. A burst comes in by [`Worker::receive`] (from the wire),
+//! [`Worker::take_over`] (from another worker) or [`Worker::resume`] (from the slow path); each
+//! puts its packets into a [`Burst`] and runs the same stages over it. What has to leave the
+//! worker is put into the [`Outbox`], which the engine empties.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use turnpike_conntrack::ids::{FlowRef, WorkerId};
+use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::tracker::Conntrack;
+use turnpike_conntrack::tuple::{Family, V4, V6};
+
+use crate::buffer::Buffer;
+use crate::burst::{BURST_MAX, Burst, Meta, Origin};
+use crate::counters::WorkerCounters;
+use crate::drops::DropReason;
+use crate::ids::{IfaceId, PortId};
+use crate::log::Budget;
+use crate::nexthop::{Neighbours, NextHops};
+use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
+use crate::outcome::Outcomes;
+use crate::packet::quoted::quoted;
+use crate::program::Program;
+use crate::stages;
+use crate::witness::{End, Ending, Witness};
+
+/// The most entries that one turn of housekeeping looks at.
+const EXPIRE_BUDGET: usize = 256;
+
+/// What a worker is made from.
+#[derive(Debug)]
+pub struct WorkerSetup {
+    /// Which worker it is.
+    pub id: WorkerId,
+    /// The program it starts with.
+    pub program: Arc<Program>,
+    /// Its connections, empty.
+    pub conntrack: Conntrack,
+    /// Its counters; others only read them.
+    pub counters: Arc<WorkerCounters>,
+    /// Whether neighbours have to be resolved.
+    pub neighbours: Neighbours,
+}
+
+/// A worker's state apart from the burst under way; what the stages work with.
+#[derive(Debug)]
+pub struct Core<W> {
+    pub(crate) id: WorkerId,
+    pub(crate) now: Tick,
+    pub(crate) program: Arc<Program>,
+    pub(crate) conntrack: Conntrack,
+    /// How many connections had been removed when the burst was tracked.
+    pub(crate) removals: u64,
+    pub(crate) outcomes: Outcomes,
+    pub(crate) next_hops: NextHops,
+    pub(crate) counters: Arc<WorkerCounters>,
+    pub(crate) log_budget: Budget,
+    pub(crate) witness: W,
+}
+
+impl<W> Core<W> {
+    /// Remembers which flows stand, before a burst's packets are given theirs.
+    pub(crate) fn mark_flows(&mut self) {
+        self.removals = self.conntrack.v4.removals() + self.conntrack.v6.removals();
+    }
+
+    /// Whether a flow that was found for a packet of this burst is still that packet's.
+    ///
+    /// Another packet of the burst may have ended the connection or pushed it out of a full table,
+    /// and a third may have taken its place.
+    pub(crate) fn is_still<F: Family, B: Buffer>(
+        &self,
+        flow: FlowRef,
+        buf: &B,
+        meta: &Meta,
+    ) -> bool {
+        let removals = self.conntrack.v4.removals() + self.conntrack.v6.removals();
+        if removals == self.removals {
+            return true;
+        }
+        let key = match quoted::<F>(buf.head(), &meta.parsed) {
+            Some(quote) => Some(quote.tuple.inverse()),
+            None => meta.parsed.tuple::<F>(buf.head()),
+        };
+        key.is_some_and(|key| F::table(&self.conntrack).is_current(flow, &key))
+    }
+
+    /// Ends a packet: counts the drop, tells the witness, gives the buffer back.
+    pub(crate) fn drop_packet<B: Buffer>(&mut self, buf: B, reason: DropReason, end: End)
+    where
+        W: Witness<B>,
+    {
+        self.counters.dropped(reason).add(1);
+        self.witness.end(
+            &buf,
+            &End {
+                reason: Some(reason),
+                ..end
+            },
+        );
+    }
+}
+
+/// One core's pipeline.
+#[derive(Debug)]
+pub struct Worker<B, W = ()> {
+    core: Core<W>,
+    burst: Burst<B>,
+}
+
+impl<B: Buffer, W: Witness<B>> Worker<B, W> {
+    /// A worker with empty tables, telling `witness` of every packet's end.
+    pub fn new(setup: WorkerSetup, witness: W) -> Self {
+        let WorkerSetup {
+            id,
+            program,
+            conntrack,
+            counters,
+            neighbours,
+        } = setup;
+        let outcomes = Outcomes::default();
+        let core = Core {
+            id,
+            now: Tick::default(),
+            program,
+            conntrack,
+            removals: 0,
+            outcomes,
+            next_hops: NextHops::new(neighbours),
+            counters,
+            log_budget: Budget::default(),
+            witness,
+        };
+        Self {
+            core,
+            burst: Burst::default(),
+        }
+    }
+
+    /// Takes frames that this worker received on `port` through the pipeline.
+    pub fn receive(
+        &mut self,
+        port: PortId,
+        frames: &mut ArrayVec<B, BURST_MAX>,
+        now: Tick,
+        out: &mut Outbox<B>,
+    ) {
+        self.core.now = now;
+        for buf in frames.drain(..) {
+            stages::admit::frame(
+                &mut self.core,
+                &mut self.burst,
+                buf,
+                port,
+                Origin::Wire,
+                out,
+            );
+        }
+        self.run(out);
+    }
+
+    /// Takes frames that other workers received and found to be this worker's.
+    pub fn take_over(
+        &mut self,
+        frames: &mut ArrayVec<Handover<B>, BURST_MAX>,
+        now: Tick,
+        out: &mut Outbox<B>,
+    ) {
+        self.core.now = now;
+        for Handover { buf, port, found } in frames.drain(..) {
+            let origin = match found {
+                Found::ByHash => Origin::Distributed,
+                Found::AsOwner => Origin::Steered,
+            };
+            stages::admit::frame(&mut self.core, &mut self.burst, buf, port, origin, out);
+        }
+        self.run(out);
+    }
+
+    /// Takes what the slow path sends: news of a neighbour, or a packet.
+    pub fn resume(&mut self, message: FromSlowPath<B>, now: Tick, out: &mut Outbox<B>) {
+        self.core.now = now;
+        let core = &mut self.core;
+        match message {
+            FromSlowPath::Neighbour(news) => core.next_hops.update(&news),
+            FromSlowPath::Send(interface, buf) => {
+                stages::link::complete(core, interface, buf, out);
+            }
+            FromSlowPath::Forward(interface, mac, buf) => {
+                stages::link::forward(core, interface, mac, buf, out);
+            }
+            FromSlowPath::Output(buf) => {
+                stages::admit::own(core, &mut self.burst, buf, Origin::Local);
+            }
+            FromSlowPath::Notice(buf) => {
+                stages::admit::own(core, &mut self.burst, buf, Origin::Notice);
+            }
+        }
+        self.run(out);
+    }
+
+    /// The stages, in order. Each says in its own file what it reads, what it writes and why it
+    /// drops; a packet that ends leaves the burst.
+    fn run(&mut self, out: &mut Outbox<B>) {
+        let (core, burst) = (&mut self.core, &mut self.burst);
+        if burst.is_empty() {
+            return;
+        }
+        core.mark_flows();
+        stages::raw::run(core, burst, out);
+        stages::track::run::<V4, B, W>(core, burst);
+        stages::track::run::<V6, B, W>(core, burst);
+        stages::outcome::run::<V4, B, W>(core, burst, out);
+        stages::outcome::run::<V6, B, W>(core, burst, out);
+        stages::judge::run(core, burst, out);
+        stages::rewrite::run(core, burst, out);
+        stages::link::run(core, burst, out);
+    }
+
+    /// Makes `program` the one that judges from the next packet on.
+    ///
+    /// Every flow is judged again on its next packet, because its generation is no longer this
+    /// one's; rules whose text is unchanged go on counting where they were.
+    pub fn adopt(&mut self, program: Arc<Program>) {
+        let core = &mut self.core;
+        if let Some(counters) = core.program.rule_counters(core.id) {
+            core.outcomes.clear(counters);
+        }
+        core.next_hops.compact();
+        core.program = program;
+    }
+
+    /// What is done between bursts, each millisecond or so: bounded expiry, and rule counters
+    /// brought up to date.
+    pub fn housekeeping(&mut self, now: Tick) {
+        self.core.now = now;
+        self.core.conntrack.v4.expire(now, EXPIRE_BUDGET);
+        self.core.conntrack.v6.expire(now, EXPIRE_BUDGET);
+        self.fold();
+    }
+
+    /// Makes the shared rule counters exact at this moment.
+    pub fn fold(&mut self) {
+        let core = &mut self.core;
+        if let Some(counters) = core.program.rule_counters(core.id) {
+            core.outcomes.fold(counters);
+        }
+    }
+
+    /// Which worker the frame belongs to, by the hash of the port that received it.
+    pub fn owner_of(&self, port: PortId, frame: &B) -> WorkerId {
+        stages::distribute::owner_of(&self.core, port, frame)
+    }
+
+    /// Hands frames that the hash gives to other workers over to them; this worker's stay.
+    pub fn distribute(
+        &mut self,
+        port: PortId,
+        frames: &mut ArrayVec<B, BURST_MAX>,
+        out: &mut Outbox<B>,
+    ) {
+        stages::distribute::run(&self.core, port, frames, out);
+    }
+
+    /// Counts a frame of `bytes` bytes that the engine has put on the wire.
+    pub fn sent(&self, interface: IfaceId, bytes: usize) {
+        stages::transmit::sent(&self.core, interface, bytes as u64);
+    }
+
+    /// Counts a packet that the engine could not pass on.
+    pub fn count_drop(&mut self, buf: B, reason: DropReason) {
+        self.core
+            .drop_packet(buf, reason, End::bare(Ending::Drop, None));
+    }
+
+    /// This worker's connections.
+    pub fn conntrack(&self) -> &Conntrack {
+        &self.core.conntrack
+    }
+
+    /// This worker's connections, to remove some.
+    pub fn conntrack_mut(&mut self) -> &mut Conntrack {
+        &mut self.core.conntrack
+    }
+
+    /// The program that judges now.
+    pub fn program(&self) -> &Arc<Program> {
+        &self.core.program
+    }
+
+    /// Who is told of every packet's end.
+    pub fn witness_mut(&mut self) -> &mut W {
+        &mut self.core.witness
+    }
+}

@@ -1,0 +1,690 @@
+//! A whole gateway on one thread: a packet in, a packet out.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod sim;
+
+use std::net::SocketAddr;
+
+use sim::{
+    HOST_MAC, LAN, LAN_IF, LAN_MAC, PEER_MAC, Sim, WAN, WAN_IF, WAN_MAC, ip, is,
+    masquerading_policy, open_policy, rule, states,
+};
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::segment::Checksum;
+use turnpike_conntrack::tuple::{Proto, Tuple, V4};
+use turnpike_pipeline::buffer::HeapBuffer;
+use turnpike_pipeline::drops::DropReason;
+use turnpike_pipeline::ids::{Mac, PortId};
+use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::packet::arp::{self, ArpKind, Station};
+use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
+use turnpike_pipeline::packet::parse::{Net, Parsed, parse};
+use turnpike_pipeline::packet::quoted::quoted;
+use turnpike_pipeline::packet::verify::verify_l4;
+use turnpike_pipeline::policy::{
+    Action, AddressRange, Matchers, PortSet, RejectWith, Translation, Unreachable,
+};
+use turnpike_pipeline::witness::Ending;
+
+const SYN: u8 = 0x02;
+const SYN_ACK: u8 = 0x12;
+const ACK: u8 = 0x10;
+const RST: u8 = 0x04;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// Towards the gateway, from whoever is on that side.
+fn to_gateway(port: PortId, craft: Craft) -> Vec<u8> {
+    let (dst, src) = if port == LAN {
+        (LAN_MAC, HOST_MAC)
+    } else {
+        (WAN_MAC, PEER_MAC)
+    };
+    craft.macs(dst, src).frame().unwrap()
+}
+
+fn tcp(port: PortId, src: &str, dst: &str, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let spec = TcpSpec {
+        flags,
+        seq,
+        ack,
+        ..TcpSpec::default()
+    };
+    to_gateway(port, Craft::tcp(at(src), at(dst), spec).unwrap())
+}
+
+fn udp(port: PortId, src: &str, dst: &str) -> Vec<u8> {
+    to_gateway(
+        port,
+        Craft::udp(at(src), at(dst)).unwrap().payload(b"hello"),
+    )
+}
+
+fn echo(port: PortId, src: &str, dst: &str, kind: u8, id: u16) -> Vec<u8> {
+    let spec = IcmpSpec {
+        kind,
+        id,
+        ..IcmpSpec::default()
+    };
+    to_gateway(
+        port,
+        Craft::icmp(ip(src), ip(dst), spec)
+            .unwrap()
+            .payload(b"ping"),
+    )
+}
+
+/// What a frame says, having checked that it is a sound one.
+struct Seen {
+    parsed: Parsed,
+    frame: Vec<u8>,
+}
+
+impl Seen {
+    fn tuple(&self) -> Tuple<V4> {
+        self.parsed.tuple::<V4>(&self.frame).unwrap()
+    }
+
+    fn words(&self) -> String {
+        let (src, dst) = (
+            self.parsed.src_ip(&self.frame),
+            self.parsed.dst_ip(&self.frame),
+        );
+        let ports = self.parsed.ports().map(|(s, d)| (s.0, d.0));
+        match ports {
+            Some((s, d)) => format!("{}:{s} > {}:{d}", src.unwrap(), dst.unwrap()),
+            None => format!("{} > {}", src.unwrap(), dst.unwrap()),
+        }
+    }
+}
+
+fn see(frame: &[u8]) -> Seen {
+    let mut buf = HeapBuffer::new(frame.to_vec(), 0);
+    let parsed = parse(&mut buf).expect("the gateway sends sound frames");
+    if parsed.net != Net::Arp {
+        assert_eq!(
+            verify_l4(&buf, &parsed),
+            Checksum::Good,
+            "layer-4 checksum of {parsed:?}"
+        );
+    }
+    Seen {
+        parsed,
+        frame: frame.to_vec(),
+    }
+}
+
+fn one(sent: &[(PortId, Vec<u8>)], port: PortId) -> Seen {
+    assert_eq!(sent.len(), 1, "one frame is sent");
+    assert_eq!(sent[0].0, port);
+    see(&sent[0].1)
+}
+
+fn balanced(sim: &Sim) {
+    let (came, went) = sim.books();
+    assert_eq!(came, went, "the books add up");
+}
+
+#[test]
+fn a_packet_is_forwarded_with_one_hop_less_and_its_neighbours_address() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let sent = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    let seen = one(&sent, WAN);
+    assert_eq!(seen.words(), "192.168.88.10:4000 > 198.51.100.7:53");
+    assert_eq!(seen.parsed.ttl, 63);
+    assert_eq!(
+        (seen.parsed.link.dst, seen.parsed.link.src),
+        (PEER_MAC, WAN_MAC)
+    );
+    assert_eq!(sim.last_end().ending, Ending::Accept);
+    balanced(&sim);
+}
+
+#[test]
+fn masquerade_translates_both_ways_and_keeps_the_port() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let out = sim.inject(
+        LAN,
+        tcp(LAN, "192.168.88.10:40000", "198.51.100.7:443", SYN, 100, 0),
+    );
+    assert_eq!(
+        one(&out, WAN).words(),
+        "203.0.113.2:40000 > 198.51.100.7:443"
+    );
+    let back = tcp(
+        WAN,
+        "198.51.100.7:443",
+        "203.0.113.2:40000",
+        SYN_ACK,
+        500,
+        101,
+    );
+    let back = sim.inject(WAN, back);
+    assert_eq!(
+        one(&back, LAN).words(),
+        "198.51.100.7:443 > 192.168.88.10:40000"
+    );
+    assert_eq!(sim.last_end().state, Some(ConnState::Established));
+    assert_eq!(sim.connections(), 1);
+    balanced(&sim);
+}
+
+#[test]
+fn masquerade_works_for_ipv6() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let out = sim.inject(LAN, udp(LAN, "[fd00:88::10]:4000", "[2001:db8:7::7]:53"));
+    assert_eq!(
+        one(&out, WAN).words(),
+        "2001:db8:113::2:4000 > 2001:db8:7::7:53"
+    );
+    let back = sim.inject(
+        WAN,
+        udp(WAN, "[2001:db8:7::7]:53", "[2001:db8:113::2]:4000"),
+    );
+    assert_eq!(
+        one(&back, LAN).words(),
+        "2001:db8:7::7:53 > fd00:88::10:4000"
+    );
+    balanced(&sim);
+}
+
+#[test]
+fn two_hosts_with_one_port_leave_by_two_ports() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let a = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    let b = sim.inject(LAN, udp(LAN, "192.168.88.11:4000", "198.51.100.7:53"));
+    let (a, b) = (one(&a, WAN).tuple(), one(&b, WAN).tuple());
+    assert_eq!(a.src, b.src);
+    assert_ne!(a.src_port, b.src_port);
+}
+
+#[test]
+fn an_echo_goes_through_masquerade_by_its_identifier() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let out = sim.inject(LAN, echo(LAN, "192.168.88.10", "198.51.100.7", 8, 77));
+    assert_eq!(one(&out, WAN).words(), "203.0.113.2 > 198.51.100.7");
+    let back = sim.inject(WAN, echo(WAN, "198.51.100.7", "203.0.113.2", 0, 77));
+    assert_eq!(one(&back, LAN).words(), "198.51.100.7 > 192.168.88.10");
+}
+
+#[test]
+fn the_gateway_answers_echo_in_both_families() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let v4 = sim.inject(LAN, echo(LAN, "192.168.88.10", "192.168.88.1", 8, 7));
+    let seen = one(&v4, LAN);
+    assert_eq!(seen.words(), "192.168.88.1 > 192.168.88.10");
+    assert_eq!(seen.parsed.icmp(), Some((0, 0)));
+    assert_eq!(sim.last_end().ending, Ending::Local);
+    let v6 = sim.inject(LAN, echo(LAN, "fd00:88::10", "fd00:88::1", 128, 7));
+    assert_eq!(one(&v6, LAN).parsed.icmp(), Some((129, 0)));
+    balanced(&sim);
+}
+
+#[test]
+fn the_gateway_answers_arp_for_its_own_address_only() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let ask = |wanted| {
+        let mut frame = Vec::new();
+        let host = Station {
+            mac: HOST_MAC,
+            ip: [192, 168, 88, 10],
+        };
+        arp::request(&mut frame, host, Mac::BROADCAST, wanted);
+        frame
+    };
+    let sent = sim.inject(LAN, ask([192, 168, 88, 1]));
+    let seen = one(&sent, LAN);
+    let answer = arp::read(&seen.frame, &seen.parsed).unwrap();
+    assert_eq!(answer.kind, ArpKind::Reply);
+    assert_eq!(
+        answer.sender,
+        Station {
+            mac: LAN_MAC,
+            ip: [192, 168, 88, 1]
+        }
+    );
+    assert_eq!(seen.parsed.link.dst, HOST_MAC);
+    assert!(sim.inject(LAN, ask([192, 168, 88, 2])).is_empty());
+    assert_eq!(sim.last_end().ending, Ending::Consumed);
+    balanced(&sim);
+}
+
+#[test]
+fn a_packet_waits_until_its_neighbour_answers() {
+    let mut sim = Sim::with_neighbours(&open_policy(), 2, Neighbours::Learn, 100);
+    let sent = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    let seen = one(&sent, WAN);
+    let asked = arp::read(&seen.frame, &seen.parsed).unwrap();
+    assert_eq!(
+        (asked.kind, asked.target.ip),
+        (ArpKind::Request, [203, 0, 113, 1])
+    );
+    assert_eq!(sim.last_end().ending, Ending::Held);
+    balanced(&sim);
+    let mut answer = Vec::new();
+    arp::reply(
+        &mut answer,
+        Station {
+            mac: PEER_MAC,
+            ip: [203, 0, 113, 1],
+        },
+        asked.sender,
+    );
+    let released = sim.inject(WAN, answer);
+    let seen = one(&released, WAN);
+    assert_eq!(seen.words(), "192.168.88.10:4000 > 198.51.100.7:53");
+    assert_eq!((seen.parsed.link.dst, seen.parsed.ttl), (PEER_MAC, 63));
+    let next = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    assert_eq!(one(&next, WAN).parsed.link.dst, PEER_MAC);
+    balanced(&sim);
+}
+
+#[test]
+fn a_neighbour_that_stays_silent_is_reported_to_the_inside_host() {
+    let mut sim = Sim::with_neighbours(&masquerading_policy(), 1, Neighbours::Learn, 100);
+    let mut ask = Vec::new();
+    let host = Station {
+        mac: HOST_MAC,
+        ip: [192, 168, 88, 10],
+    };
+    arp::request(&mut ask, host, Mac::BROADCAST, [192, 168, 88, 1]);
+    sim.inject(LAN, ask);
+    sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent = sim.advance(1_000);
+    }
+    let seen = one(&sent, LAN);
+    assert_eq!(seen.parsed.icmp(), Some((3, 1)));
+    let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
+    assert_eq!(quote.tuple.src, [192, 168, 88, 10]);
+    balanced(&sim);
+}
+
+#[test]
+fn the_last_hop_of_a_packet_is_reported_in_the_senders_words() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:33434"))
+        .unwrap()
+        .ttl(1);
+    let seen = one(&sim.inject(LAN, to_gateway(LAN, craft)), LAN);
+    assert_eq!(seen.words(), "192.168.88.1 > 192.168.88.10");
+    assert_eq!(seen.parsed.icmp(), Some((11, 0)));
+    assert_eq!(sim.last_end().reason, Some(DropReason::TtlExceeded));
+    assert_eq!(sim.connections(), 0);
+    balanced(&sim);
+}
+
+#[test]
+fn a_packet_too_big_for_its_link_is_reported_with_the_links_size() {
+    let mut policy = masquerading_policy();
+    policy.interfaces[1].mtu = 1_400;
+    let mut sim = Sim::new(&policy, 1);
+    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
+    let craft = craft.flags(0x4000).payload_len(1_450);
+    let seen = one(&sim.inject(LAN, to_gateway(LAN, craft)), LAN);
+    assert_eq!(seen.parsed.icmp(), Some((3, 4)));
+    let l4 = usize::from(seen.parsed.l4);
+    assert_eq!(&seen.frame[l4 + 6..l4 + 8], &1_400_u16.to_be_bytes());
+    balanced(&sim);
+}
+
+#[test]
+fn an_error_about_a_masqueraded_packet_reaches_its_sender_translated() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let out = one(
+        &sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53")),
+        WAN,
+    );
+    // 192.0.2.1, a router on the way, says that the port is unreachable.
+    let spec = IcmpSpec {
+        kind: 3,
+        code: 3,
+        ..IcmpSpec::default()
+    };
+    let quote = &out.frame[usize::from(out.parsed.l3)..];
+    let error = Craft::icmp(ip("192.0.2.1"), ip("203.0.113.2"), spec)
+        .unwrap()
+        .payload(quote);
+    let seen = one(&sim.inject(WAN, to_gateway(WAN, error)), LAN);
+    assert_eq!(seen.words(), "192.0.2.1 > 192.168.88.10");
+    let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
+    assert_eq!(
+        (quote.tuple.src, quote.tuple.src_port.0),
+        ([192, 168, 88, 10], 4000)
+    );
+    assert_eq!(sim.last_end().state, Some(ConnState::Related));
+}
+
+#[test]
+fn an_error_about_nothing_known_is_invalid() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let spec = IcmpSpec {
+        kind: 3,
+        code: 3,
+        ..IcmpSpec::default()
+    };
+    let stray = Craft::udp(at("192.168.88.10:1"), at("198.51.100.7:2"))
+        .unwrap()
+        .frame()
+        .unwrap();
+    let error = Craft::icmp(ip("192.0.2.1"), ip("192.168.88.10"), spec).unwrap();
+    sim.inject(WAN, to_gateway(WAN, error.payload(&stray[14..])));
+    assert_eq!(sim.last_end().state, Some(ConnState::Invalid));
+}
+
+#[test]
+fn dst_nat_brings_a_connection_inside_and_its_answers_back() {
+    let mut policy = open_policy();
+    let inside = ip("192.168.88.80");
+    let to = Translation {
+        addresses: Some(AddressRange {
+            first: inside,
+            last: inside,
+        }),
+        ports: Some(turnpike_pipeline::policy::PortRange {
+            first: 8080,
+            last: 8080,
+        }),
+    };
+    let to_port_80 = Matchers {
+        protocol: Some(is(Proto::TCP)),
+        dst_port: Some(is(PortSet::new([80..=80]))),
+        in_interface: Some(is(WAN_IF)),
+        ..Matchers::default()
+    };
+    policy.nat.chains[0]
+        .rules
+        .push(rule(to_port_80, Action::DstNat(to)));
+    let mut sim = Sim::new(&policy, 1);
+    let inwards = sim.inject(
+        WAN,
+        tcp(WAN, "198.51.100.7:5000", "203.0.113.2:80", SYN, 1, 0),
+    );
+    assert_eq!(
+        one(&inwards, LAN).words(),
+        "198.51.100.7:5000 > 192.168.88.80:8080"
+    );
+    let back = tcp(
+        LAN,
+        "192.168.88.80:8080",
+        "198.51.100.7:5000",
+        SYN_ACK,
+        9,
+        2,
+    );
+    assert_eq!(
+        one(&sim.inject(LAN, back), WAN).words(),
+        "203.0.113.2:80 > 198.51.100.7:5000"
+    );
+    balanced(&sim);
+}
+
+#[test]
+fn a_dropped_first_packet_leaves_no_connection() {
+    let mut policy = masquerading_policy();
+    policy.filter.chains[1]
+        .rules
+        .push(rule(Matchers::default(), Action::Drop));
+    let mut sim = Sim::new(&policy, 1);
+    assert!(
+        sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"))
+            .is_empty()
+    );
+    let end = sim.last_end();
+    assert_eq!(
+        (end.ending, end.reason),
+        (Ending::Drop, Some(DropReason::FilterRule))
+    );
+    assert!(end.rule.is_some());
+    assert_eq!(sim.connections(), 0);
+    balanced(&sim);
+}
+
+#[test]
+fn reject_tells_the_sender_by_reset_or_by_icmp() {
+    let mut policy = open_policy();
+    let only = |proto| Matchers {
+        protocol: Some(is(proto)),
+        ..Matchers::default()
+    };
+    let forward = &mut policy.filter.chains[1].rules;
+    forward.push(rule(only(Proto::TCP), Action::Reject(RejectWith::TcpReset)));
+    let prohibited = RejectWith::Icmp(Unreachable::AdminProhibited);
+    forward.push(rule(only(Proto::UDP), Action::Reject(prohibited)));
+    let mut sim = Sim::new(&policy, 1);
+    let syn = tcp(LAN, "192.168.88.10:40000", "198.51.100.7:443", SYN, 100, 0);
+    let seen = one(&sim.inject(LAN, syn), LAN);
+    assert_eq!(seen.words(), "198.51.100.7:443 > 192.168.88.10:40000");
+    assert_eq!(seen.parsed.tcp().unwrap().flags & RST, RST);
+    assert_eq!(sim.last_end().ending, Ending::Reject);
+    let datagram = udp(LAN, "192.168.88.10:4000", "198.51.100.7:53");
+    assert_eq!(
+        one(&sim.inject(LAN, datagram), LAN).parsed.icmp(),
+        Some((3, 13))
+    );
+    balanced(&sim);
+}
+
+#[test]
+fn nothing_listens_on_the_gateway_and_it_says_so() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let syn = tcp(LAN, "192.168.88.10:40000", "192.168.88.1:22", SYN, 100, 0);
+    assert_eq!(
+        one(&sim.inject(LAN, syn), LAN).parsed.tcp().unwrap().flags & RST,
+        RST
+    );
+    let datagram = udp(LAN, "192.168.88.10:4000", "192.168.88.1:53");
+    assert_eq!(
+        one(&sim.inject(LAN, datagram), LAN).parsed.icmp(),
+        Some((3, 3))
+    );
+    assert_eq!(sim.last_end().reason, Some(DropReason::NoListener));
+    balanced(&sim);
+}
+
+#[test]
+fn every_packet_of_a_flow_counts_for_every_rule_it_matches() {
+    let mut policy = masquerading_policy();
+    let forward = &mut policy.filter.chains[1].rules;
+    forward.push(rule(Matchers::default(), Action::Passthrough));
+    forward.push(rule(
+        Matchers {
+            in_interface: Some(is(LAN_IF)),
+            ..Matchers::default()
+        },
+        Action::Accept,
+    ));
+    let mut sim = Sim::new(&policy, 1);
+    for _ in 0..5 {
+        sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    }
+    sim.inject(WAN, udp(WAN, "198.51.100.7:53", "203.0.113.2:4000"));
+    // Rules in configuration order: masquerade, passthrough, accept.
+    assert_eq!(sim.rule_packets(0), 1, "nat counts the first packet");
+    assert_eq!(sim.rule_packets(1), 6);
+    assert_eq!(sim.rule_packets(2), 5);
+}
+
+#[test]
+fn a_reload_keeps_what_the_new_rules_admit_and_ends_what_they_forbid() {
+    let mut policy = masquerading_policy();
+    let established = Matchers {
+        connection_state: states(&[ConnState::Established, ConnState::Related]),
+        ..Matchers::default()
+    };
+    policy.filter.chains[1]
+        .rules
+        .push(rule(established, Action::Accept));
+    let mut sim = Sim::new(&policy, 1);
+    sim.inject(
+        LAN,
+        tcp(LAN, "192.168.88.10:40000", "198.51.100.7:443", SYN, 100, 0),
+    );
+    sim.inject(
+        WAN,
+        tcp(
+            WAN,
+            "198.51.100.7:443",
+            "203.0.113.2:40000",
+            SYN_ACK,
+            500,
+            101,
+        ),
+    );
+    let data = || {
+        tcp(
+            LAN,
+            "192.168.88.10:40000",
+            "198.51.100.7:443",
+            ACK,
+            101,
+            501,
+        )
+    };
+    assert_eq!(sim.inject(LAN, data()).len(), 1);
+
+    // A drop below the established-accept leaves the session alone.
+    policy.filter.chains[1]
+        .rules
+        .push(rule(Matchers::default(), Action::Drop));
+    sim.reload(&policy);
+    assert_eq!(sim.inject(LAN, data()).len(), 1);
+    assert_eq!(sim.rule_packets(1), 3, "the accept counts on");
+
+    // A drop above it ends the session with its next packet.
+    policy.filter.chains[1]
+        .rules
+        .insert(0, rule(Matchers::default(), Action::Drop));
+    sim.reload(&policy);
+    assert_eq!(sim.inject(LAN, data()).len(), 0);
+    assert_eq!(sim.last_end().reason, Some(DropReason::FilterRule));
+    assert_eq!(sim.connections(), 0, "the entry is gone");
+    balanced(&sim);
+}
+
+#[test]
+fn a_live_translation_survives_a_reload_without_its_rule() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    sim.reload(&open_policy());
+    let sent = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    assert_eq!(
+        one(&sent, WAN).words(),
+        "203.0.113.2:4000 > 198.51.100.7:53"
+    );
+    let fresh = sim.inject(LAN, udp(LAN, "192.168.88.10:4001", "198.51.100.7:53"));
+    assert_eq!(
+        one(&fresh, WAN).words(),
+        "192.168.88.10:4001 > 198.51.100.7:53"
+    );
+}
+
+#[test]
+fn two_packets_of_one_new_connection_in_a_burst_make_one_entry() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    let datagram = || udp(LAN, "192.168.88.10:4000", "198.51.100.7:53");
+    let sent = sim.inject_burst(LAN, vec![datagram(), datagram(), datagram()]);
+    assert_eq!(sent.len(), 3);
+    assert_eq!(sim.connections(), 1);
+    balanced(&sim);
+}
+
+#[test]
+fn a_raw_rule_exempts_from_tracking_and_another_drops() {
+    let mut policy = open_policy();
+    let to = |port| Matchers {
+        protocol: Some(is(Proto::UDP)),
+        dst_port: Some(is(PortSet::new([port..=port]))),
+        ..Matchers::default()
+    };
+    policy.raw.chains[0]
+        .rules
+        .push(rule(to(53), Action::NoTrack));
+    policy.raw.chains[0].rules.push(rule(to(54), Action::Drop));
+    let mut sim = Sim::new(&policy, 1);
+    assert_eq!(
+        sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"))
+            .len(),
+        1
+    );
+    assert_eq!(sim.last_end().state, Some(ConnState::Untracked));
+    assert_eq!(sim.connections(), 0);
+    assert!(
+        sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:54"))
+            .is_empty()
+    );
+    assert_eq!(sim.last_end().reason, Some(DropReason::RawRule));
+}
+
+#[test]
+fn a_packet_with_the_gateways_own_source_is_a_martian() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    sim.inject(WAN, udp(WAN, "192.168.88.1:4000", "192.168.88.10:53"));
+    assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
+}
+
+#[test]
+fn a_full_table_refuses_new_connections_and_keeps_established_ones() {
+    let mut sim = Sim::with_neighbours(&masquerading_policy(), 1, Neighbours::Assume(PEER_MAC), 4);
+    for port in 0..4 {
+        let out = format!("192.168.88.10:{}", 4_000 + port);
+        sim.inject(LAN, tcp(LAN, &out, "198.51.100.7:443", SYN, 100, 0));
+        let back = format!("203.0.113.2:{}", 4_000 + port);
+        sim.inject(WAN, tcp(WAN, "198.51.100.7:443", &back, SYN_ACK, 500, 101));
+        sim.inject(LAN, tcp(LAN, &out, "198.51.100.7:443", ACK, 101, 501));
+    }
+    for port in 0..40 {
+        let out = format!("192.168.88.10:{}", 5_000 + port);
+        assert!(
+            sim.inject(LAN, tcp(LAN, &out, "198.51.100.7:443", SYN, 1, 0))
+                .is_empty()
+        );
+        assert_eq!(sim.last_end().reason, Some(DropReason::TableFull));
+    }
+    let data = tcp(LAN, "192.168.88.10:4002", "198.51.100.7:443", ACK, 101, 501);
+    assert_eq!(sim.inject(LAN, data).len(), 1);
+    balanced(&sim);
+}
+
+#[test]
+fn with_two_workers_every_reply_finds_its_connection() {
+    let mut sim = Sim::new(&masquerading_policy(), 2);
+    for n in 0..200_u16 {
+        let inside = format!("192.168.88.{}:{}", 10 + n % 5, 4_000 + n);
+        let out = one(&sim.inject(LAN, udp(LAN, &inside, "198.51.100.7:53")), WAN).tuple();
+        let outside = format!("203.0.113.2:{}", out.src_port.0);
+        let back = one(&sim.inject(WAN, udp(WAN, "198.51.100.7:53", &outside)), LAN);
+        assert_eq!(back.words(), format!("198.51.100.7:53 > {inside}"));
+        assert_eq!(sim.last_end().state, Some(ConnState::Established));
+    }
+    assert_eq!(sim.connections(), 200);
+    let shares: Vec<_> = sim.workers.iter().map(|w| w.conntrack().v4.len()).collect();
+    assert!(
+        shares.iter().all(|s| *s > 50),
+        "both workers own connections: {shares:?}"
+    );
+    balanced(&sim);
+}
+
+#[test]
+fn with_two_workers_what_has_no_port_is_steered_to_its_owner() {
+    let mut sim = Sim::new(&masquerading_policy(), 2);
+    for n in 0..40_u8 {
+        let inside = format!("192.168.88.{}", 10 + n);
+        let out = one(
+            &sim.inject(LAN, echo(LAN, &inside, "198.51.100.7", 8, 7)),
+            WAN,
+        )
+        .tuple();
+        let answer = echo(WAN, "198.51.100.7", "203.0.113.2", 0, out.src_port.0);
+        let back = one(&sim.inject(WAN, answer), LAN);
+        assert_eq!(back.words(), format!("198.51.100.7 > {inside}"));
+    }
+    let handed_over: u64 = sim.counters.iter().map(|c| c.handed_over.read()).sum();
+    assert!(handed_over > 0, "some replies hash to the other worker");
+    balanced(&sim);
+}
