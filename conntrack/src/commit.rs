@@ -185,11 +185,12 @@ impl<F: Family> Table<F> {
         }
     }
 
-    /// Removes the first expired or unassured connection of a bounded scan that goes on where
-    /// the last one stopped.
+    /// Makes room by a bounded scan that goes on where the last one stopped: the first expired
+    /// connection has to go, or else the first unassured one.
     fn evict(&mut self, now: Tick) {
         let now_ms = wrapping(now.as_millis());
-        for _ in 0..EVICT_SCAN_MAX {
+        let mut victim = None;
+        for _ in 0..EVICT_SCAN_MAX.min(self.capacity()) {
             let id = FlowId(self.hand);
             self.hand = if at(id) + 1 < self.capacity() {
                 self.hand + 1
@@ -203,11 +204,13 @@ impl<F: Family> Table<F> {
             if hot.expired(now_ms) {
                 return self.reclaim(id);
             }
-            if !hot.flags.contains(Flags::ASSURED) {
-                self.remove(id);
-                self.counts.evicted += 1;
-                return;
+            if victim.is_none() && !hot.flags.contains(Flags::ASSURED) {
+                victim = Some(id);
             }
+        }
+        if let Some(id) = victim {
+            self.remove(id);
+            self.counts.evicted += 1;
         }
     }
 

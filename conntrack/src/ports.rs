@@ -472,6 +472,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn claims_and_releases_agree_with_a_model(
             steps in proptest::collection::vec(

@@ -349,6 +349,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn the_symmetric_key_gives_both_directions_one_worker(
             src in any::<[u8; 16]>(), dst in any::<[u8; 16]>(),

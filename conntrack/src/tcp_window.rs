@@ -221,9 +221,9 @@ impl TcpWindow {
             receiver.max_window = receiver.max_window.saturating_add(beyond);
         }
         let edge = sack.wrapping_add(offered);
-        if !before(edge, receiver.max_end) {
-            // A sender may probe a closed window with one byte.
-            receiver.max_end = edge.wrapping_add(u32::from(offered == 0));
+        // Condition (I) lets one byte start at the edge, so a closed window can be probed.
+        if after(edge, receiver.max_end) {
+            receiver.max_end = edge;
         }
         if ack == receiver.end {
             self.flags[r] &= !UNACKED;

@@ -257,6 +257,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
         #[test]
         fn every_entry_comes_out_once_and_never_early(
             delays in proptest::collection::vec(0u32..3_000_000, 1..40),

@@ -122,7 +122,8 @@ impl SlowPathLoop {
                         .insert((worker, news.interface, news.address), news);
                 }
                 Err(
-                    FromSlowPath::Send(_, buf)
+                    FromSlowPath::Whole(_, buf)
+                    | FromSlowPath::Send(_, buf)
                     | FromSlowPath::Forward(_, _, buf)
                     | FromSlowPath::Output(buf)
                     | FromSlowPath::Notice(buf),

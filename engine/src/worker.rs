@@ -73,7 +73,9 @@ impl TxSlot {
             self.send(worker);
         }
         let note = (departure.interface, departure.buf.frame_len());
-        self.pending.try_push(departure.buf).map_err(|full| full.element())?;
+        self.pending
+            .try_push(departure.buf)
+            .map_err(|full| full.element())?;
         self.notes.push(note);
         Ok(())
     }
@@ -220,7 +222,9 @@ impl WorkerLoop {
                         self.worker.count_drop(refused, DropReason::TxQueueFull);
                     }
                 }
-                None => self.worker.count_drop(departure.buf, DropReason::InterfaceDown),
+                None => self
+                    .worker
+                    .count_drop(departure.buf, DropReason::InterfaceDown),
             }
         }
         for slot in &mut self.tx {

@@ -18,6 +18,8 @@ pub enum Origin {
     Distributed,
     /// Received by another worker, which found this one to be the connection's owner.
     Steered,
+    /// Put together by the slow path from fragments that some worker received.
+    Reassembled,
     /// Made by the gateway; tracked like anybody's packet.
     Local,
     /// Made by the gateway about a packet it refused, in the words of that packet's sender.
@@ -29,7 +31,7 @@ impl Origin {
     pub const fn is_local(self) -> bool {
         match self {
             Self::Local | Self::Notice => true,
-            Self::Wire | Self::Distributed | Self::Steered => false,
+            Self::Wire | Self::Distributed | Self::Steered | Self::Reassembled => false,
         }
     }
 }

@@ -186,6 +186,8 @@ pub enum PuntCause {
     Arp,
     /// A neighbour discovery packet.
     NeighbourDiscovery,
+    /// A fragment.
+    Reassemble,
     /// A packet whose next hop is not resolved.
     Unresolved,
     /// A packet for the gateway itself.
@@ -200,9 +202,10 @@ pub enum PuntCause {
 
 impl PuntCause {
     /// Every cause, in the order of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Arp,
         Self::NeighbourDiscovery,
+        Self::Reassemble,
         Self::Unresolved,
         Self::Local,
         Self::Fragment,
@@ -215,6 +218,7 @@ impl PuntCause {
         match self {
             Self::Arp => "arp",
             Self::NeighbourDiscovery => "neighbour-discovery",
+            Self::Reassemble => "reassemble",
             Self::Unresolved => "unresolved",
             Self::Local => "local",
             Self::Fragment => "fragment",

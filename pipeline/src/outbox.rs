@@ -84,12 +84,15 @@ pub enum PuntKind {
     Arp(IfaceId),
     /// A neighbour solicitation or advertisement received on an interface.
     Discovery(IfaceId),
+    /// A fragment received on a port: hold it until the rest of its packet is here.
+    Reassemble(PortId),
     /// Hold this finished packet until the neighbour's link address is known, then send it.
     Resolve(IfaceId, IpAddr),
     /// The packet is for the gateway itself: answer it, or say that nothing listens.
     Local(IfaceId),
-    /// Cut this finished packet into fragments that fit the link.
-    Fragment(IfaceId, IpAddr),
+    /// Cut this finished packet into fragments that fit the link, for the neighbour with this
+    /// link address.
+    Fragment(IfaceId, Mac),
     /// The packet, already counted as dropped, deserves an ICMP error.
     Error(IfaceId, ErrorKind),
     /// The packet, already counted as rejected, deserves this answer.
@@ -103,6 +106,7 @@ impl PuntKind {
             Self::Error(..) | Self::Reject(..) => true,
             Self::Arp(_)
             | Self::Discovery(_)
+            | Self::Reassemble(_)
             | Self::Resolve(..)
             | Self::Local(_)
             | Self::Fragment(..) => false,
@@ -116,6 +120,7 @@ impl PuntKind {
         match self {
             Self::Arp(_) => PuntCause::Arp,
             Self::Discovery(_) => PuntCause::NeighbourDiscovery,
+            Self::Reassemble(_) => PuntCause::Reassemble,
             Self::Resolve(..) => PuntCause::Unresolved,
             Self::Local(_) => PuntCause::Local,
             Self::Fragment(..) => PuntCause::Fragment,
@@ -145,7 +150,9 @@ pub enum ErrorKind {
 pub enum FromSlowPath<B> {
     /// A neighbour's link address became known, changed, or is no longer valid.
     Neighbour(NeighbourUpdate),
-    /// A finished frame, to be sent by this interface's port as it is.
+    /// A packet put together from its fragments, to enter as if this port had received it whole.
+    Whole(PortId, B),
+    /// A frame, finished but for the interface's tag.
     Send(IfaceId, B),
     /// A finished packet whose neighbour is now known: give it its link header and send it.
     Forward(IfaceId, Mac, B),

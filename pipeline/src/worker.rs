@@ -186,6 +186,10 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         let core = &mut self.core;
         match message {
             FromSlowPath::Neighbour(news) => core.next_hops.update(&news),
+            FromSlowPath::Whole(port, buf) => {
+                let origin = Origin::Reassembled;
+                stages::admit::frame(core, &mut self.burst, buf, port, origin, out);
+            }
             FromSlowPath::Send(interface, buf) => {
                 stages::link::complete(core, interface, buf, out);
             }

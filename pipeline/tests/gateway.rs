@@ -19,8 +19,10 @@ use turnpike_pipeline::ids::{Mac, PortId};
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::packet::arp::{self, ArpKind, Station};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
+use turnpike_pipeline::packet::fragment::fragment;
 use turnpike_pipeline::packet::parse::{Net, Parsed, parse};
 use turnpike_pipeline::packet::quoted::quoted;
+use turnpike_pipeline::packet::reassembly::{Limits, Reassembler};
 use turnpike_pipeline::packet::verify::verify_l4;
 use turnpike_pipeline::policy::{
     Action, AddressRange, Matchers, PortSet, RejectWith, Translation, Unreachable,
@@ -686,5 +688,60 @@ fn with_two_workers_what_has_no_port_is_steered_to_its_owner() {
     }
     let handed_over: u64 = sim.counters.iter().map(|c| c.handed_over.read()).sum();
     assert!(handed_over > 0, "some replies hash to the other worker");
+    balanced(&sim);
+}
+
+/// `craft` cut into pieces for a link of `mtu` bytes.
+fn pieces_of(port: PortId, craft: Craft, mtu: u16) -> Vec<Vec<u8>> {
+    let mut pieces = Vec::new();
+    fragment(&to_gateway(port, craft), mtu, |piece| {
+        pieces.push(piece.to_vec())
+    })
+    .unwrap();
+    pieces
+}
+
+#[test]
+fn fragments_are_translated_as_the_packet_they_are_and_leave_in_pieces_again() {
+    let mut sim = Sim::new(&masquerading_policy(), 2);
+    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
+    let mut pieces = pieces_of(LAN, craft.payload_len(4_000).id(7), 1_500);
+    assert_eq!(pieces.len(), 3);
+    pieces.reverse();
+    let last = pieces.pop().unwrap();
+    for piece in pieces {
+        assert!(sim.inject(LAN, piece).is_empty());
+        assert_eq!(sim.last_end().ending, Ending::Held);
+        balanced(&sim);
+    }
+    let sent = sim.inject(LAN, last);
+    assert_eq!(sent.len(), 3);
+    let mut whole = Reassembler::new(Limits::default());
+    let mut frame = None;
+    for (port, piece) in sent {
+        assert_eq!(port, WAN);
+        let seen = see(&piece);
+        assert_eq!(seen.parsed.src_ip(&piece), Some(ip("203.0.113.2")));
+        assert!(seen.parsed.ip_len <= 1_500);
+        let buf = HeapBuffer::new(piece, 0);
+        let now = turnpike_conntrack::time::Tick::default();
+        frame = whole.insert(buf, &seen.parsed, now, &mut Vec::new());
+    }
+    let seen = see(&frame.expect("the pieces are a packet"));
+    assert_eq!(seen.words(), "203.0.113.2:4000 > 198.51.100.7:53");
+    assert_eq!(sim.connections(), 1);
+    balanced(&sim);
+}
+
+#[test]
+fn fragments_whose_packet_never_becomes_whole_are_dropped_in_time() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
+    let pieces = pieces_of(LAN, craft.payload_len(4_000), 1_500);
+    sim.inject(LAN, pieces[0].clone());
+    sim.advance(29_000);
+    assert_eq!(sim.last_end().ending, Ending::Held);
+    sim.advance(2_000);
+    assert_eq!(sim.last_end().reason, Some(DropReason::FragmentTimeout));
     balanced(&sim);
 }

@@ -2,18 +2,29 @@
 # The gateway's books: every frame that came in, or that it made, went out, was used or was dropped.
 # Sourced after ui.sh and gateway.sh.
 
-# books: one line per account, `account packets`, as the gateway reports them now.
+# books: one line per account, `account packets`, summed over the workers and the slow-path core.
 books() {
-  api /v1/status | jq -r '.books | to_entries[] | "\(.key) \(.value)"'
+  api /v1/status | jq -r '
+    (.workers + [.["slow-path"]]) as $cores
+    | def all(f): [$cores[] | f // 0] | add;
+    {
+      received: all(.rx.packets), generated: all(.generated), fragments: all(.["fragments-made"]),
+      sent: all(.tx.packets), "to-host": all(.["to-host"]), consumed: all(.consumed),
+      dropped: all([.drops[].packets] | add), held: all(.held),
+      "handed-over": all(.["handed-over"]), "taken-over": all(.["taken-over"])
+    } | to_entries[] | "\(.key) \(.value)"'
 }
 
 # books_difference: what came in or was made, less everything that has ended or is held.
 books_difference() {
   books | awk '
-    $1 == "received" || $1 == "generated" || $1 == "copies" || $1 == "fragments" { sum += $2 }
-    $1 == "sent" || $1 == "to-host" || $1 == "consumed" || $1 == "dropped" || $1 == "held" { sum -= $2 }
-    END { printf "%.0f\n", sum }'
+    $1 ~ /^(received|generated|fragments)$/ { sum += $2 }
+    $1 ~ /^(sent|to-host|consumed|dropped|held)$/ { sum -= $2 }
+    END { if (!NR) print "unknown"; else printf "%.0f\n", sum }'
 }
+
+# account NAME: the packets of one account.
+account() { books | awk -v name="$1" '$1 == name { print $2 }'; }
 
 books_even() { [[ $(books_difference) == 0 ]]; }
 
@@ -23,7 +34,9 @@ books_balance() {
     books | indent >&2
     fail "the books are off by $(books_difference) packets"
   }
-  at_least "packets received, in the books" "$(books | awk '$1 == "received" { print $2 }')" 1
+  at_least "packets received, in the books" "$(account received)" 1
+  equal "packets taken over by the workers they were handed to" \
+    "$(account taken-over)" "$(account handed-over)"
   books | indent
-  ok "the books add up exactly"
+  ok "received + generated + fragments = sent + to-host + consumed + dropped + held, exactly"
 }

@@ -68,13 +68,14 @@ metric() {
 
 # drops: the gateway's drop counters that are not zero, `reason count` per line.
 drops() {
-  api /metrics | sed -nE 's/^turnpike_drops_total\{.*reason="([^"]+)".*\} ([0-9]+).*/\1 \2/p' |
+  api /metrics |
+    sed -nE 's/^turnpike_dropped_packets_total\{.*reason="([^"]+)".*\} ([0-9]+).*/\1 \2/p' |
     awk '{ sum[$1] += $2 } END { for (reason in sum) if (sum[reason]) print reason, sum[reason] }' |
     sort
 }
 
 # dropped REASON: how many packets were dropped for that reason.
-dropped() { metric turnpike_drops_total "reason=\"$1\""; }
+dropped() { metric turnpike_dropped_packets_total "reason=\"$1\""; }
 
 # new_drops BEFORE AFTER: what rose between two outputs of `drops`, congestion left out.
 new_drops() {
@@ -83,5 +84,11 @@ new_drops() {
     $2 > before[$1] && $1 !~ congestion { print $1, $2 - before[$1] }' "$1" "$2"
 }
 
-# connections: the live connections as JSON.
-connections() { turnpike connections --json; }
+# connections: the live connections as JSON, one object per line.
+connections() { turnpike connections --json | jq -c '.connections[]'; }
+
+# rule_packets ACTION: the packets that rules with this action have matched.
+rule_packets() {
+  turnpike rules --json |
+    jq --arg action "$1" '[.rules[] | select(.action == $action).packets] | add // 0'
+}

@@ -4,7 +4,8 @@
 # Sourced after ui.sh.
 
 # What the build needs: DPDK, the compiler behind its bindings, a C compiler and a linker.
-PACKAGES_BUILD=(build-essential clang libclang-dev pkg-config dpdk libdpdk-dev libpcap-dev libnuma-dev)
+PACKAGES_BUILD=(build-essential clang libclang-dev pkg-config
+  dpdk libdpdk-dev libpcap-dev libnuma-dev)
 # What sends and judges the traffic in the namespaces.
 PACKAGES_RIG=(curl ethtool iperf3 iproute2 iputils-ping jq kmod procps python3)
 # What the checks of the tree need.

@@ -16,7 +16,7 @@ reload_under_load() {
   load_connections >"$RIG_DIR/connections.before"
   before=$(wc -l <"$RIG_DIR/connections.before")
   at_least "connections under load" "$before" 17
-  generation=$(metric turnpike_program_generation)
+  generation=$(metric turnpike_config_generation)
   for ((i = 1; i <= reloads; i++)); do
     reload_once "$i"
     sleep 0.5
@@ -24,7 +24,7 @@ reload_under_load() {
   load_connections >"$RIG_DIR/connections.after"
   after=$(comm -12 "$RIG_DIR/connections.before" "$RIG_DIR/connections.after" | wc -l)
   equal "connections of before that live after $reloads reloads" "$after" "$before"
-  at_least "generation" "$(metric turnpike_program_generation)" $((generation + reloads))
+  at_least "generation" "$(metric turnpike_config_generation)" $((generation + reloads))
   ok "all $before connections were kept through $reloads reloads"
   load_judge
   drops >"$RIG_DIR/drops.after"
@@ -35,8 +35,8 @@ reload_under_load() {
 # the port tells them apart.
 reload_prepare() {
   cp "$CONFIG" "$RIG_DIR/open.yaml"
-  sed -E '/^  filter:/a\    - { chain: forward, protocol: tcp, dst-port: '"$PROBE_PORT"', action: reject, comment: "Closed by the reload" }' \
-    "$CONFIG" >"$RIG_DIR/closed.yaml"
+  local rule="{ chain: forward, protocol: tcp, dst-port: $PROBE_PORT, action: reject }"
+  sed -E "/^  filter:/a\    - $rule" "$CONFIG" >"$RIG_DIR/closed.yaml"
   cmp -s "$RIG_DIR/open.yaml" "$RIG_DIR/closed.yaml" && fail "$CONFIG has no line '  filter:'"
   spawn "$SERVER" "$RIG_DIR/probe.log" \
     python3 -u -m http.server --bind :: --directory "$RIG_DIR/www" "$PROBE_PORT"
@@ -63,9 +63,9 @@ load_one() {
 
 # load_connections: the client's ends of the load's TCP connections that the gateway knows, sorted.
 load_connections() {
-  connections | jq -r '.connections[] | select(.protocol == "tcp" and
-    (.["dst-port"] == '"$HTTP_PORT"' or .["dst-port"] == 5201 or .["dst-port"] == 5202))
-    | "\(.["src-address"]) \(.["src-port"]) \(.["dst-port"])"' | sort
+  connections | jq -r --arg ports ":($HTTP_PORT|${IPERF_PORTS[0]}|${IPERF_PORTS[1]})\$" '
+    select(.protocol == "tcp" and .state == "established" and (.["dst-address"] | test($ports)))
+    | "\(.["src-address"]) \(.["dst-address"]) \(.["reply-dst-address"])"' | sort
 }
 
 # reload_once N: odd reloads close the probe port, even ones open it, and both must take effect.
@@ -94,7 +94,8 @@ load_judge() {
 # reload_judge_drops: besides the probes that were meant to be rejected nothing was dropped.
 reload_judge_drops() {
   local rose
-  rose=$(new_drops "$RIG_DIR/drops.before" "$RIG_DIR/drops.after" | grep -v '^filter-reject ') || true
+  rose=$(new_drops "$RIG_DIR/drops.before" "$RIG_DIR/drops.after" |
+    grep -v '^filter-reject ') || true
   [[ -z $rose ]] || fail "packets were dropped while reloading: $rose"
   ok "no packet was dropped by a reload"
 }

@@ -59,7 +59,8 @@ iperf() {
 iperf_to() {
   local out=$1 address=$2
   shift 2
-  in_ns "$CLIENT" timeout 900 iperf3 --json --connect-timeout 5000 --client "$address" "$@" >"$out" 2>&1
+  in_ns "$CLIENT" timeout 900 iperf3 --json --connect-timeout 5000 --client "$address" "$@" \
+    >"$out" 2>&1
 }
 
 # iperf_judge LABEL FILE: fails on an error, and on a stream that stood still at the end.
@@ -71,7 +72,8 @@ iperf_judge() {
     | length > 0 and all(.[]; .bytes > 0)' "$out" >/dev/null ||
     fail "iperf3 $label: a stream moved nothing in the last second"
   line=$(jq -r '"\(.end.sum_received.bits_per_second / 1e7 | floor / 100) Gbit/s, " +
-    "\(.start.test_start.num_streams) stream(s), \(.end.sum_sent.retransmits // 0) retransmits"' "$out")
+    "\(.start.test_start.num_streams) stream(s), " +
+    "\(.end.sum_sent.retransmits // 0) retransmits"' "$out")
   ok "iperf3 $label: $line"
 }
 

@@ -39,7 +39,7 @@ skip() {
 indent() { sed 's/^/     /'; }
 
 # usage_of FILE: prints the comment block at the head of a script, which is its --help.
-usage_of() { awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$1"; }
+usage_of() { awk 'NR > 1 { if (!/^#/ || /^# shellcheck/) exit; sub(/^# ?/, ""); print }' "$1"; }
 
 # equal WHAT GOT WANTED: fails unless both are the same text.
 equal() { [[ $2 == "$3" ]] || fail "$1: got '$2', wanted '$3'"; }

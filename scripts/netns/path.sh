@@ -22,7 +22,7 @@ told() {
 rig_needs
 rig_trap
 rig_up path
-gateway_config "/^ *wan:/s/device:/mtu: $WAN_MTU, device:/"
+gateway_config "/iface=tp-wan/a\    mtu: $WAN_MTU"
 gateway_start
 servers_start 5
 

@@ -73,7 +73,8 @@ at_least "samples of the smallest scrape" "$(query 'min_over_time(scrape_samples
 equal "last error of the target" "$(in_ns "$GATEWAY" curl -sS "$API/targets" |
   jq -r '.data.activeTargets[0].lastError')" ''
 at_least "packets counted within the minute, by Prometheus" \
-  "$(query 'floor(sum(increase(turnpike_interface_rx_packets_total[50s])))')" 100
-equal "warnings in Prometheus's log" "$(grep -c 'level=\(warn\|error\)' "$RIG_DIR/prometheus.log" || true)" 0
+  "$(query 'floor(sum(increase(turnpike_interface_receive_packets_total[50s])))')" 100
+complaints=$(grep -cE 'level=(warn|error)' "$RIG_DIR/prometheus.log") || true
+equal "complaints in Prometheus's log" "$complaints" 0
 ok "twelve scrapes, no error"
 gateway_stop

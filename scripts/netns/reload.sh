@@ -13,16 +13,16 @@ source "$(dirname "${BASH_SOURCE[0]}")/../lib/rig.sh"
 # reload_refused WHAT WANTED: the reload of $CONFIG ends with 1, says WANTED, and changes nothing.
 reload_refused() {
   local code=0 out=$RIG_DIR/refused.log before
-  before=$(metric turnpike_program_generation)
+  before=$(metric turnpike_config_generation)
   turnpike reload >"$out" 2>&1 || code=$?
   equal "$1: exit code" "$code" 1
   grep -qE "$2" "$out" || fail "$1: wanted '$2' in: $(cat "$out")"
-  equal "$1: generation" "$(metric turnpike_program_generation)" "$before"
+  equal "$1: generation" "$(metric turnpike_config_generation)" "$before"
   http_ok "$SERVER4"
   ok "$1: $(grep -E -m 1 "$2" "$out")"
 }
 
-generation_above() { (($(metric turnpike_program_generation) > $1)); }
+generation_above() { (($(metric turnpike_config_generation) > $1)); }
 
 rig_needs
 rig_trap
@@ -35,10 +35,10 @@ reload_under_load "${RELOADS:-12}"
 
 step "SIGHUP reloads too"
 cp "$RIG_DIR/good.yaml" "$CONFIG"
-generation=$(metric turnpike_program_generation)
+generation=$(metric turnpike_config_generation)
 kill -HUP "$GATEWAY_PID"
 wait_for 5 generation_above "$generation" || fail "SIGHUP did not reload"
-ok "generation $(metric turnpike_program_generation)"
+ok "generation $(metric turnpike_config_generation)"
 
 step "Files that must be refused, whole"
 line=$(($(wc -l <"$RIG_DIR/good.yaml") + 1))

@@ -14,7 +14,8 @@ refused() {
   in_ns "$GATEWAY" timeout 30 "$TURNPIKE" run --config "$3" >"$out" 2>&1 || code=$?
   equal "$1: exit code" "$code" 1
   grep -qiE "$2" "$out" || fail "$1: wanted '$2' in: $(cat "$out")"
-  grep -qE 'panicked|RUST_BACKTRACE|EAL: ' "$out" && fail "$1: not one clear sentence: $(cat "$out")"
+  grep -qE 'panicked|RUST_BACKTRACE|EAL: ' "$out" &&
+    fail "$1: not one clear sentence: $(cat "$out")"
   ok "$1: $(grep -iE -m 1 "$2" "$out")"
 }
 

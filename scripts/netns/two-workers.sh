@@ -22,9 +22,10 @@ servers_start 50
 step "16 streams at a time, both directions and both families, $load s each"
 iperf "IPv4 LAN to WAN" "$SERVER4" --parallel 16 --time "$load"
 for worker in 0 1; do
-  at_least "connections on worker $worker" "$(metric turnpike_worker_connections "worker=\"$worker\"")" 1
+  at_least "connections on worker $worker" \
+    "$(metric turnpike_connections "worker=\"$worker\"")" 1
 done
-at_least "frames handed over between workers" "$(metric turnpike_handovers_total)" 1
+at_least "frames handed over between workers" "$(metric turnpike_worker_handed_over_packets_total)" 1
 iperf "IPv4 WAN to LAN" "$SERVER4" --parallel 16 --time "$load" --reverse
 iperf "IPv6 LAN to WAN" "$SERVER6" --parallel 16 --time "$load"
 iperf "IPv6 WAN to LAN" "$SERVER6" --parallel 16 --time "$load" --reverse

@@ -34,7 +34,7 @@ use crate::eal::{Eal, EalConfig};
 use crate::exchange::{Exchange, Phase};
 use crate::hugepages::Memory;
 use crate::idle::Idle;
-use crate::load::LoopLoad;
+use crate::load::{LoadReading, LoopLoad};
 use crate::mailbox::{AskError, Mailbox};
 use crate::mbuf::Mbuf;
 use crate::mempool::MbufPool;
@@ -240,16 +240,9 @@ impl Gateway {
             return;
         }
         self.exchange.enter(Phase::Draining);
-        let since = Instant::now();
-        let mut quiet_looks = 0;
-        // A packet may be in a thread's hands while all rings are empty, hence several looks.
-        while quiet_looks < 3 && since.elapsed() < DRAIN_MAX {
+        let deadline = Instant::now() + DRAIN_MAX;
+        while !self.is_drained(deadline) && Instant::now() < deadline {
             thread::sleep(DRAIN_LOOK);
-            quiet_looks = if self.exchange.is_empty() {
-                quiet_looks + 1
-            } else {
-                0
-            };
         }
         self.exchange.enter(Phase::Ending);
         for thread in self.threads.drain(..) {
@@ -258,6 +251,36 @@ impl Gateway {
         }
         // A message may have come for a thread that had ended.
         self.exchange.clear();
+    }
+}
+
+impl Gateway {
+    /// Whether nothing is inside any more: the rings are empty, and stay so while every thread
+    /// makes a whole turn that finds nothing. A packet in a thread's hands makes its turn a busy
+    /// one.
+    fn is_drained(&self, deadline: Instant) -> bool {
+        if !self.exchange.is_empty() {
+            return false;
+        }
+        let loads = || {
+            self.workers
+                .iter()
+                .map(|w| &w.load)
+                .chain([&self.slow_path.load])
+        };
+        let before: Vec<LoadReading> = loads().map(|load| load.read()).collect();
+        // The turn under way, and a whole one.
+        let turned =
+            |(now, then): (&Arc<LoopLoad>, &LoadReading)| now.read().turns >= then.turns + 2;
+        while !loads().zip(&before).all(turned) {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            thread::sleep(DRAIN_LOOK);
+        }
+        let idle =
+            |(now, then): (&Arc<LoopLoad>, &LoadReading)| now.read().busy_turns == then.busy_turns;
+        loads().zip(&before).all(idle) && self.exchange.is_empty()
     }
 }
 

@@ -25,7 +25,10 @@ pub struct Clock {
 impl Clock {
     /// A clock that starts at the first packet's stamp.
     pub fn new(epoch: Stamp) -> Self {
-        Self { epoch, now: Tick::default() }
+        Self {
+            epoch,
+            now: Tick::default(),
+        }
     }
 
     /// The time.
@@ -42,7 +45,11 @@ impl Clock {
     /// at its time. A stamp in the past gives none.
     pub fn until(&self, stamp: Stamp) -> Turns {
         let due = Tick::from_micros(stamp.micros_since(self.epoch));
-        Turns { since: self.now, now: self.now, due }
+        Turns {
+            since: self.now,
+            now: self.now,
+            due,
+        }
     }
 
     /// Sets the time; it never goes back.
@@ -80,7 +87,9 @@ mod tests {
     const SECOND: u64 = 1_000_000_000;
 
     fn turns(seconds: u64) -> Vec<Tick> {
-        Clock::new(Stamp(7 * SECOND)).until(Stamp((7 + seconds) * SECOND)).collect()
+        Clock::new(Stamp(7 * SECOND))
+            .until(Stamp((7 + seconds) * SECOND))
+            .collect()
     }
 
     #[test]
@@ -90,7 +99,10 @@ mod tests {
         for turn in clock.until(Stamp(9 * SECOND)) {
             clock.set(turn);
         }
-        assert_eq!((clock.now(), clock.stamp()), (Tick::from_secs(2), Stamp(9 * SECOND)));
+        assert_eq!(
+            (clock.now(), clock.stamp()),
+            (Tick::from_secs(2), Stamp(9 * SECOND))
+        );
         assert_eq!(clock.until(Stamp(8 * SECOND)).next(), None);
         clock.set(Tick::from_secs(1));
         assert_eq!(clock.now(), Tick::from_secs(2));

@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 use turnpike_conntrack::ids::Direction;
+use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
-use turnpike_conntrack::walk::Connection;
 use turnpike_pipeline::ids::RuleId;
 use turnpike_pipeline::program::Program;
 
@@ -52,12 +52,21 @@ fn family<F: Family>(table: &Table<F>, program: &Program, now: Tick) -> Vec<Conn
         cursor = table.walk(from, PIECE, now, |connection| found.push(connection));
     }
     found.sort_by_key(|connection| order(&connection.pair.original));
-    found.iter().map(|connection| report(connection, program)).collect()
+    found
+        .iter()
+        .map(|connection| report(connection, program))
+        .collect()
 }
 
 /// By protocol, then by who talks to whom: an order that does not depend on places in the table.
 fn order<F: Family>(tuple: &Tuple<F>) -> (u8, F::Addr, u16, F::Addr, u16) {
-    (tuple.proto.0, tuple.src, tuple.src_port.0, tuple.dst, tuple.dst_port.0)
+    (
+        tuple.proto.0,
+        tuple.src,
+        tuple.src_port.0,
+        tuple.dst,
+        tuple.dst_port.0,
+    )
 }
 
 fn report<F: Family>(connection: &Connection<F>, program: &Program) -> ConnectionReport {
@@ -81,6 +90,8 @@ fn report<F: Family>(connection: &Connection<F>, program: &Program) -> Connectio
         orig_bytes: count(&connection.bytes, orig),
         repl_packets: count(&connection.packets, repl),
         repl_bytes: count(&connection.bytes, repl),
-        rule: connection.rule.and_then(|rule| program.rule_name(RuleId(rule))),
+        rule: connection
+            .rule
+            .and_then(|rule| program.rule_name(RuleId(rule))),
     }
 }

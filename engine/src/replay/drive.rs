@@ -21,6 +21,7 @@ use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::witness::{End, Ending};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
 
+use super::assume::{Assumed, assume};
 use super::clock::Clock;
 use super::feed::{Fed, Feed};
 use super::ledger::{Ledger, Origin, Recorder};
@@ -29,7 +30,7 @@ use super::output::OutputDir;
 use super::report::{Books, CountersReport};
 use super::{INPUTS_MAX, InputSummary, ReplayConfig, ReplayError, Resolution, Summary};
 use super::{connections, frame};
-use crate::pcap::{Captured, CaptureFile, MADE_UP_MAC, Precision, Stamp};
+use crate::pcap::{CaptureFile, Captured, MADE_UP_MAC, Precision, Stamp};
 
 const WORKER: WorkerId = WorkerId(0);
 
@@ -47,9 +48,15 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
         .collect::<Result<_, _>>()?;
     // Reads the first packet of each, and with it how fine the stamps are.
     let mut merge = Merge::new(files);
-    let precision = merge.sources().map(CaptureFile::precision).max().unwrap_or_default();
+    let precision = merge
+        .sources()
+        .map(CaptureFile::precision)
+        .max()
+        .unwrap_or_default();
     let first = merge.next_packet();
-    let epoch = first.as_ref().map_or(Stamp::default(), |(_, packet)| packet.stamp);
+    let epoch = first
+        .as_ref()
+        .map_or(Stamp::default(), |(_, packet)| packet.stamp);
 
     let mut replay = Replay::new(&config, program, feed, epoch, precision)?;
     let mut fed = vec![0_u64; config.inputs.len()];
@@ -61,18 +68,25 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
         replay.packet(input, packet)?;
         next = merge.next_packet();
     }
-    let inputs = merge.sources().zip(fed).map(|(file, packets)| InputSummary {
-        path: file.path().to_owned(),
-        packets,
-        passed_over: file.passed().packets,
-        damage: file.damage().map(str::to_owned),
-    });
+    let inputs = merge
+        .sources()
+        .zip(fed)
+        .map(|(file, packets)| InputSummary {
+            path: file.path().to_owned(),
+            packets,
+            passed_over: file.passed().packets,
+            damage: file.damage().map(str::to_owned),
+        });
     replay.finish(inputs.collect())
 }
 
 /// The program, on made-up ports: as many as the policy names, each with an address of its own.
 fn compile(policy: &Policy) -> Program {
-    let last = policy.interfaces.iter().map(|interface| interface.port.0).max();
+    let last = policy
+        .interfaces
+        .iter()
+        .map(|interface| interface.port.0)
+        .max();
     let ports: Vec<PortFacts> = (0..=last.unwrap_or(0))
         .take(PORTS_MAX)
         .map(|port| PortFacts {
@@ -149,7 +163,13 @@ impl Replay {
             seed: config.seed,
         };
         let name = |path: &PathBuf| path.display().to_string();
-        let files = || config.inputs.iter().map(|input| name(&input.path)).collect();
+        let files = || {
+            config
+                .inputs
+                .iter()
+                .map(|input| name(&input.path))
+                .collect()
+        };
         Ok(Self {
             worker: Worker::new(setup, recorder.clone()),
             slow_path: SlowPath::new(slow_setup, recorder.clone()),
@@ -172,18 +192,34 @@ impl Replay {
 
     /// Lets time pass up to a packet, and feeds it.
     fn packet(&mut self, input: usize, packet: Captured) -> Result<(), ReplayError> {
-        let Captured { stamp, index, frame } = packet;
+        let Captured {
+            stamp,
+            index,
+            frame,
+        } = packet;
         for turn in self.clock.until(stamp) {
             self.clock.set(turn);
             self.turn(turn)?;
         }
         let token = self.current.token + 1;
-        let Fed { interface, port, frame } = self.feed.prepare(input, frame, &self.program);
-        self.ledger.open(token, Origin { interface, index, input });
+        let Fed {
+            interface,
+            port,
+            frame,
+        } = self.feed.prepare(input, frame, &self.program);
+        self.ledger.open(
+            token,
+            Origin {
+                interface,
+                index,
+                input,
+            },
+        );
         self.current = Current { token, stamp };
         let mut frames = ArrayVec::new();
         frames.push(HeapBuffer::new(frame, token));
-        self.worker.receive(port, &mut frames, self.clock.now(), &mut self.outbox);
+        self.worker
+            .receive(port, &mut frames, self.clock.now(), &mut self.outbox);
         self.settle()
     }
 
@@ -222,25 +258,44 @@ impl Replay {
                 self.punted(punt, now);
             }
             for (_, message) in std::mem::take(&mut self.slow_outbox.to_worker) {
-                if !self.is_superfluous(&message) {
-                    self.worker.resume(message, now, &mut self.outbox);
-                }
+                self.returned(message, now);
             }
             let files = self.files.as_deref();
-            self.ledger.settle(&self.recorder, &self.program, files, &mut self.output)?;
-            let Outbox { tx, handover, punts, logs } = &self.outbox;
-            if tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty() {
+            self.ledger
+                .settle(&self.recorder, &self.program, files, &mut self.output)?;
+            if self.is_quiet() {
                 return Ok(());
             }
         }
     }
 
+    fn is_quiet(&self) -> bool {
+        let Outbox {
+            tx,
+            handover,
+            punts,
+            logs,
+        } = &self.outbox;
+        let worker = tx.is_empty() && handover.is_empty() && punts.is_empty() && logs.is_empty();
+        worker && self.slow_outbox.to_worker.is_empty()
+    }
+
     fn sent(&mut self, port: PortId, buf: &HeapBuffer) -> Result<(), ReplayError> {
-        let interface = self.program.interfaces.by_tag(port, frame::vlan(buf.head()));
-        let Some(interface) = interface else { return Ok(()) };
+        let interface = self
+            .program
+            .interfaces
+            .by_tag(port, frame::vlan(buf.head()));
+        let Some(interface) = interface else {
+            return Ok(());
+        };
         let is_current = buf.token() == self.current.token;
-        let stamp = if is_current { self.current.stamp } else { self.clock.stamp() };
-        self.output.sent(usize::from(interface.0), stamp, buf.head())
+        let stamp = if is_current {
+            self.current.stamp
+        } else {
+            self.clock.stamp()
+        };
+        self.output
+            .sent(usize::from(interface.0), stamp, buf.head())
     }
 
     fn punted(&mut self, punt: Punt<HeapBuffer>, now: Tick) {
@@ -250,16 +305,24 @@ impl Replay {
         if let PuntKind::Fragment(interface, _) = kind
             && !self.recorder.has_ended(token)
         {
-            let end = End { out: Some(interface), ..End::bare(Ending::Accept, None) };
+            let end = End {
+                out: Some(interface),
+                ..End::bare(Ending::Accept, None)
+            };
             self.recorder.note(token, end);
         }
     }
 
-    /// Whether a message has no place here: where neighbours are assumed, nothing is learned.
-    fn is_superfluous(&self, message: &FromSlowPath<HeapBuffer>) -> bool {
-        match (self.resolution, message) {
-            (Resolution::Assume, FromSlowPath::Neighbour(_)) => true,
-            (Resolution::Assume | Resolution::Learn, _) => false,
+    /// A message of the slow path for the worker.
+    fn returned(&mut self, message: FromSlowPath<HeapBuffer>, now: Tick) {
+        let assumed = match self.resolution {
+            Resolution::Assume => assume(message, WORKER),
+            Resolution::Learn => Assumed::Pass(message),
+        };
+        match assumed {
+            Assumed::Pass(message) => self.worker.resume(message, now, &mut self.outbox),
+            Assumed::Answered(punt) => self.slow_path.handle(punt, now, &mut self.slow_outbox),
+            Assumed::Dropped => {}
         }
     }
 
@@ -288,7 +351,11 @@ impl Replay {
 /// The connection tables: everything random in them comes from the seed.
 fn conntrack(config: &ReplayConfig) -> Conntrack {
     // SplitMix64's increment spreads the seed over the words of the key.
-    let word = |n: u64| config.seed.wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let word = |n: u64| {
+        config
+            .seed
+            .wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+    };
     let key = HashKey([word(1), word(2), word(3), word(4)]);
     let shared = Arc::new(Shared::new(config.max_entries, key));
     Conntrack::new(WORKER, Capacity::share(config.max_entries, 1), key, shared)

@@ -43,13 +43,21 @@ impl Feed {
                 Some((id, _)) => Ok(Some(id)),
                 None => Err(ReplayError::UnknownInterface {
                     name: name.clone(),
-                    known: interfaces().map(|(_, i)| &*i.name).collect::<Vec<_>>().join(", "),
+                    known: interfaces()
+                        .map(|(_, i)| &*i.name)
+                        .collect::<Vec<_>>()
+                        .join(", "),
                 }),
             },
         });
         let entries = entries.collect::<Result<_, _>>()?;
         let (first, _) = interfaces().next().ok_or(ReplayError::NoInterface)?;
-        Ok(Self { entries, first, checksums, undecided: 0 })
+        Ok(Self {
+            entries,
+            first,
+            checksums,
+            undecided: 0,
+        })
     }
 
     /// Whether two inputs may feed one interface, so that a packet's number alone does not tell
@@ -57,7 +65,8 @@ impl Feed {
     pub fn is_shared(&self) -> bool {
         let fixed: Vec<IfaceId> = self.entries.iter().copied().flatten().collect();
         let auto = self.entries.len() > fixed.len();
-        let twice = (1..fixed.len()).any(|at| fixed.iter().take(at).any(|f| fixed.get(at) == Some(f)));
+        let twice =
+            (1..fixed.len()).any(|at| fixed.iter().take(at).any(|f| fixed.get(at) == Some(f)));
         twice || auto && self.entries.len() > 1
     }
 
@@ -76,7 +85,11 @@ impl Feed {
             Checksums::Keep => {}
             Checksums::Fix => checksums::fix(&mut frame),
         }
-        Fed { interface, port: facts.map_or(PortId(0), |f| f.port), frame }
+        Fed {
+            interface,
+            port: facts.map_or(PortId(0), |f| f.port),
+            frame,
+        }
     }
 
     /// Packets that entered by the first interface because nothing said where.

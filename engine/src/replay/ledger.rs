@@ -27,7 +27,8 @@ impl Recorder {
     /// Whether the end of this packet, other than being held, has been noted.
     pub fn has_ended(&self, token: u64) -> bool {
         let ends = self.0.borrow();
-        ends.iter().any(|(of, end)| *of == token && end.ending != Ending::Held)
+        ends.iter()
+            .any(|(of, end)| *of == token && end.ending != Ending::Held)
     }
 
     fn take(&self) -> Vec<(u64, End)> {
@@ -76,7 +77,9 @@ impl Ledger {
         output: &mut OutputDir,
     ) -> Result<(), ReplayError> {
         for (token, end) in recorder.take() {
-            let Some((origin, before)) = self.open.remove(&token) else { continue };
+            let Some((origin, before)) = self.open.remove(&token) else {
+                continue;
+            };
             if end.ending == Ending::Held {
                 self.open.insert(token, (origin, Some(end)));
                 if before.is_some() {

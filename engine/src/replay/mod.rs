@@ -14,6 +14,7 @@
 //! * Neighbours have a made-up address, unless [`Resolution::Learn`] asks for the pipeline's own
 //!   ARP and neighbour discovery, which then needs the answers to be in the captures.
 
+mod assume;
 mod checksums;
 mod clock;
 mod connections;
@@ -127,7 +128,10 @@ pub enum ReplayError {
 
 impl ReplayError {
     fn output(path: &Path, source: io::Error) -> Self {
-        Self::Output { path: path.to_owned(), source }
+        Self::Output {
+            path: path.to_owned(),
+            source,
+        }
     }
 }
 

@@ -120,7 +120,10 @@ impl<'a> CountersReport<'a> {
             parts.iter().map(|part| read(part)).sum()
         };
         let named = |entries: Vec<(&'static str, u64)>| -> BTreeMap<&'static str, u64> {
-            entries.into_iter().filter(|(_, count)| *count > 0).collect()
+            entries
+                .into_iter()
+                .filter(|(_, count)| *count > 0)
+                .collect()
         };
         let drops = DropReason::ALL.iter();
         let punts = PuntCause::ALL.iter();
@@ -129,11 +132,22 @@ impl<'a> CountersReport<'a> {
             verdicts: &summary.verdicts,
             unexplained: summary.unexplained,
             undecided: summary.undecided,
-            books: BooksReport { books: summary.books, add_up: summary.books.add_up() },
-            drops: named(drops.map(|r| (r.label(), total(&|p| p.dropped(*r).read()))).collect()),
+            books: BooksReport {
+                books: summary.books,
+                add_up: summary.books.add_up(),
+            },
+            drops: named(
+                drops
+                    .map(|r| (r.label(), total(&|p| p.dropped(*r).read())))
+                    .collect(),
+            ),
             interfaces: interfaces(program),
             rules: rules(program),
-            punts: named(punts.map(|c| (c.label(), total(&|p| p.punted(*c).read()))).collect()),
+            punts: named(
+                punts
+                    .map(|c| (c.label(), total(&|p| p.punted(*c).read())))
+                    .collect(),
+            ),
             answers_suppressed: total(&|p| p.answers_suppressed.read()),
             logged,
             logs_suppressed: total(&|p| p.logs_suppressed.read()),
@@ -170,7 +184,12 @@ fn interfaces(program: &Program) -> BTreeMap<&str, InterfaceReport> {
 fn rules(program: &Program) -> Vec<RuleReport> {
     let each = program.rules.iter().map(|(id, rule)| {
         let Counts { packets, bytes } = program.rule_counts(id);
-        RuleReport { rule: rule.to_string(), packets, bytes, comment: rule.comment.to_string() }
+        RuleReport {
+            rule: rule.to_string(),
+            packets,
+            bytes,
+            comment: rule.comment.to_string(),
+        }
     });
     each.collect()
 }

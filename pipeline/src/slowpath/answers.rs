@@ -1,19 +1,16 @@
-//! What the gateway says: echo replies, ICMP errors, resets, fragments.
+//! What the gateway says: echo replies, ICMP errors, resets.
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::buffer::{Buffer, BufferPool};
-use crate::drops::DropReason;
 use crate::ids::IfaceId;
 use crate::outbox::{ErrorKind, FromSlowPath};
-use crate::packet::fragment::fragment;
 use crate::packet::icmp::{IcmpError, write_error};
 use crate::packet::parse::{Net, Parsed, inspect};
 use crate::packet::{echo, reset};
 use crate::policy::{RejectWith, Unreachable};
-use crate::slowpath::neighbours::{Held, Key};
 use crate::slowpath::{SlowOutbox, SlowPath};
 use crate::witness::Witness;
 
@@ -98,42 +95,6 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                 self.answer_icmp(about, &parsed, error, Words::Sender, now, out);
             }
         }
-    }
-
-    /// Cuts a packet into fragments for the link it leaves by.
-    pub(super) fn fragment(
-        &mut self,
-        buf: P::Buf,
-        from: WorkerId,
-        key: Key,
-        now: Tick,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let mtu = self.program.interfaces.find(key.0).map_or(0, |i| i.mtu);
-        let mut whole = std::mem::take(&mut self.frame);
-        whole.clear();
-        buf.for_each_segment(|bytes| whole.extend_from_slice(bytes));
-        let mut pieces = Vec::new();
-        let cut = fragment(&whole, mtu, |piece| {
-            pieces.push(self.pool.make(piece));
-        });
-        self.frame = whole;
-        if cut.is_err() {
-            self.drop_packet(buf, DropReason::MtuExceeded);
-            return;
-        }
-        self.counters.fragments_made.add(pieces.len() as u64);
-        for piece in pieces {
-            match piece {
-                Some(buf) => {
-                    self.neighbours
-                        .want(key, Held { buf, from }, now, &mut self.events);
-                }
-                None => self.counters.dropped(DropReason::NoBuffer).add(1),
-            }
-        }
-        self.consumed(buf);
-        self.carry_out(now, out);
     }
 
     fn answer_icmp(

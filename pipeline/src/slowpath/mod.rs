@@ -1,7 +1,7 @@
 //! The slow path: whatever needs a packet to be made, or to wait.
 //!
-//! Workers only forward. What they punt comes here: ARP and neighbour discovery, packets whose
-//! neighbour has to be resolved, echo requests to the gateway, packets too large for their link,
+//! Workers only forward. What they punt comes here: ARP and neighbour discovery, fragments,
+//! packets whose neighbour has to be resolved, echo requests to the gateway, packets too large for their link,
 //! and notices about dropped packets whose sender is to be told. One thread runs it in the engine;
 //! replay runs it inline. Everything it makes goes back to a worker and leaves through that
 //! worker's stages.
@@ -10,6 +10,7 @@ pub mod limit;
 pub mod neighbours;
 
 mod answers;
+mod pieces;
 mod resolution;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use crate::buffer::{Buffer, BufferPool};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
 use crate::outbox::{ErrorKind, FromSlowPath, Punt, PuntKind};
+use crate::packet::reassembly::{Limits, Reassembler};
 use crate::program::Program;
 use crate::slowpath::answers::Words;
 use crate::slowpath::limit::AnswerLimit;
@@ -65,6 +67,7 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     counters: Arc<WorkerCounters>,
     workers: u8,
     neighbours: NeighbourTable<P::Buf>,
+    fragments: Reassembler<P::Buf>,
     limit: AnswerLimit,
     events: Vec<Event<P::Buf>>,
     /// A frame under construction; kept, so that its memory is.
@@ -88,6 +91,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             counters,
             workers,
             neighbours: NeighbourTable::default(),
+            fragments: Reassembler::new(Limits::default()),
             limit: AnswerLimit::new(seed),
             events: Vec::new(),
             frame: Vec::with_capacity(2_048),
@@ -130,6 +134,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         match kind {
             PuntKind::Arp(iface) => self.hear_arp(iface, buf, from, now, out),
             PuntKind::Discovery(iface) => self.hear_discovery(iface, buf, from, now, out),
+            PuntKind::Reassemble(port) => self.reassemble(port, buf, from, now, out),
             PuntKind::Resolve(iface, address) => {
                 let packet = Held { buf, from };
                 self.neighbours
@@ -137,9 +142,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                 self.carry_out(now, out);
             }
             PuntKind::Local(_) => self.answer_echo(buf, from, out),
-            PuntKind::Fragment(iface, address) => {
-                self.fragment(buf, from, (iface, address), now, out);
-            }
+            PuntKind::Fragment(iface, mac) => self.fragment(buf, from, (iface, mac), out),
             PuntKind::Error(iface, kind) => {
                 self.answer_error((&buf, from, iface), kind, Words::Sender, now, out);
             }
@@ -153,6 +156,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
     pub fn tick(&mut self, now: Tick, out: &mut SlowOutbox<P::Buf>) {
         self.neighbours.tick(now, &mut self.events);
         self.carry_out(now, out);
+        self.expire_fragments(now);
     }
 
     /// The neighbours.
@@ -192,7 +196,12 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             }
         }
         self.events = events;
-        self.counters.held.set(self.neighbours.held() as u64);
+        self.count_held();
+    }
+
+    fn count_held(&self) {
+        let held = self.neighbours.held() + self.fragments.held();
+        self.counters.held.set(held as u64);
     }
 
     fn drop_packet(&mut self, buf: P::Buf, reason: DropReason) {

@@ -70,26 +70,26 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             .ok()
             .and_then(|parsed| Some((nd::read(&buf, &parsed)?, parsed.link.src)));
         match heard {
-            Some((Nd::Solicitation(asked), link_src)) => {
-                if self.owns(iface, IpAddr::from(asked.target)) {
-                    let asker = IpAddr::from(asked.from);
-                    if let Some(mac) = asked.link.filter(|_| !asker.is_unspecified()) {
-                        self.learn(iface, asker, mac, Heard::Addressed, now, out);
-                    }
-                    let own = Station6 {
-                        mac: self.mac_of(iface),
-                        ip: asked.target,
-                    };
-                    let to = asked.link.unwrap_or(link_src);
-                    nd::advertise(&mut self.frame, own, &asked, to);
-                    self.send(from, |buf| FromSlowPath::Send(iface, buf), out);
+            Some((Nd::Solicitation(asked), link_src))
+                if self.owns(iface, IpAddr::from(asked.target)) =>
+            {
+                let asker = IpAddr::from(asked.from);
+                if let Some(mac) = asked.link.filter(|_| !asker.is_unspecified()) {
+                    self.learn(iface, asker, mac, Heard::Addressed, now, out);
                 }
+                let own = Station6 {
+                    mac: self.mac_of(iface),
+                    ip: asked.target,
+                };
+                let to = asked.link.unwrap_or(link_src);
+                nd::advertise(&mut self.frame, own, &asked, to);
+                self.send(from, |buf| FromSlowPath::Send(iface, buf), out);
             }
             Some((Nd::Advertisement(news), link_src)) => {
                 let mac = news.link.unwrap_or(link_src);
                 self.learn(iface, news.target.into(), mac, Heard::Overheard, now, out);
             }
-            None => {}
+            Some((Nd::Solicitation(_), _)) | None => {}
         }
         self.consumed(buf);
     }

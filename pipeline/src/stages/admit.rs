@@ -1,6 +1,7 @@
 //! Stage 1, `admit`: a frame becomes a packet with checked headers and an interface.
 //!
-//! Reads the frame; writes [`Meta`]; ARP and neighbour discovery leave for the slow path here.
+//! Reads the frame; writes [`Meta`]; ARP, neighbour discovery and, where connections
+//! are tracked, fragments leave for the slow path here.
 //! Drops what is malformed (the parser's reasons), tagged for no interface (`vlan-unknown`), for
 //! another station (`not-for-us`), or with addresses that cannot be (`martian-source`,
 //! `martian-destination`).
@@ -34,7 +35,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     match origin {
         Origin::Wire => count_received(core, port, interface, length),
         Origin::Distributed | Origin::Steered => core.counters.taken_over.add(1),
-        Origin::Local | Origin::Notice => {}
+        Origin::Reassembled | Origin::Local | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
         core.drop_packet(buf, reason, End::bare(Ending::Drop, None));
@@ -57,6 +58,12 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     }
     if is_resolution(&parsed) {
         return consume(core, buf, PuntKind::Discovery(interface), out);
+    }
+    if parsed.fragment.is_fragment() && core.program.tracking.enabled {
+        core.witness.end(&buf, &End::bare(Ending::Held, None));
+        let kind = PuntKind::Reassemble(port);
+        let from = core.id;
+        return transmit::punt(core, Punt { buf, from, kind }, out);
     }
     let tracked =
         core.program.tracking.enabled && !is_discovery(&parsed) && !is_listener_discovery(&parsed);

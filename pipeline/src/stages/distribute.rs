@@ -1,8 +1,8 @@
 //! Software distribution: which worker a frame belongs to, where the device does not say.
 //!
 //! The same hash and table as the device would use, so that a port chosen for translation brings
-//! its replies to the same worker either way. Fragments go by addresses and identification, so
-//! that all pieces of a packet meet; ICMP errors by the flow they quote.
+//! its replies to the same worker either way. ICMP errors go by the flow they quote. Fragments stay
+//! where they are: their packet is put together by the slow path, which asks the hash then.
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::WorkerId;
@@ -34,7 +34,14 @@ pub fn run<B: Buffer, W>(
         }
         count_received(core, port, None, buf.frame_len());
         core.counters.handed_over.add(1);
-        out.handover.push((owner, Handover { buf, port, found: Found::ByHash }));
+        out.handover.push((
+            owner,
+            Handover {
+                buf,
+                port,
+                found: Found::ByHash,
+            },
+        ));
     }
     *frames = kept;
 }
@@ -48,12 +55,22 @@ pub fn owner_of<B: Buffer, W>(core: &Core<W>, port: PortId, frame: &B) -> Worker
     let Ok(parsed) = inspect(head, frame.frame_len()) else {
         return core.id;
     };
-    let owner = match parsed.version() {
-        Some(4) => of_family::<V4>(&port.distribution, head, &parsed),
-        Some(_) => of_family::<V6>(&port.distribution, head, &parsed),
-        None => None,
-    };
-    owner.unwrap_or(core.id)
+    if parsed.fragment.is_fragment() {
+        return core.id;
+    }
+    owner_by_hash(&port.distribution, head, &parsed).unwrap_or(core.id)
+}
+
+/// The worker that a whole packet belongs to; `None` for what has no flow.
+pub fn owner_by_hash(
+    distribution: &Distribution,
+    head: &[u8],
+    parsed: &Parsed,
+) -> Option<WorkerId> {
+    match parsed.version()? {
+        4 => of_family::<V4>(distribution, head, parsed),
+        _ => of_family::<V6>(distribution, head, parsed),
+    }
 }
 
 fn of_family<F: Family>(

@@ -161,7 +161,7 @@ fn elsewhere<F: Stack, W>(
     is_error: bool,
 ) -> Option<WorkerId> {
     match meta.origin {
-        Origin::Wire | Origin::Distributed => {}
+        Origin::Wire | Origin::Distributed | Origin::Reassembled => {}
         Origin::Steered | Origin::Local | Origin::Notice => return None,
     }
     let steered = core.conntrack.shared().steering.find(key);

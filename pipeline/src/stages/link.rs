@@ -74,6 +74,11 @@ pub fn forward<B: Buffer, W: Witness<B>>(
         ..End::bare(Ending::Accept, None)
     };
     match inspect(buf.head(), buf.frame_len()) {
+        Ok(parsed) if exceeds(core, &parsed, interface) => {
+            let kind = PuntKind::Fragment(interface, mac);
+            let from = core.id;
+            transmit::punt(core, Punt { buf, from, kind }, out);
+        }
         Ok(parsed) => frame(core, buf, parsed, (interface, mac), end, out),
         Err(reason) => core.drop_packet(buf, reason, end),
     }
@@ -93,8 +98,8 @@ fn neighbour<B: Buffer, W: Witness<B>>(
         let kind = PuntKind::Resolve(hop.interface, hop.address);
         return hold(core, buf, &meta, kind, out);
     };
-    if exceeds(core, &meta, hop.interface) {
-        let kind = PuntKind::Fragment(hop.interface, hop.address);
+    if exceeds(core, &meta.parsed, hop.interface) {
+        let kind = PuntKind::Fragment(hop.interface, mac);
         return hold(core, buf, &meta, kind, out);
     }
     let end = End {
@@ -105,13 +110,13 @@ fn neighbour<B: Buffer, W: Witness<B>>(
 }
 
 /// Whether the packet has to be cut up for the interface's link.
-fn exceeds<W>(core: &Core<W>, meta: &Meta, interface: IfaceId) -> bool {
+fn exceeds<W>(core: &Core<W>, parsed: &Parsed, interface: IfaceId) -> bool {
     let mtu = core
         .program
         .interfaces
         .find(interface)
         .map_or(u16::MAX, |i| i.mtu);
-    meta.parsed.ip_len > u32::from(mtu)
+    parsed.ip_len > u32::from(mtu)
 }
 
 fn hold<B: Buffer, W: Witness<B>>(

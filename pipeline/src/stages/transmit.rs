@@ -19,7 +19,11 @@ pub fn send<B: Buffer, W: Witness<B>>(
         return core.drop_packet(buf, DropReason::InterfaceDown, *end);
     };
     core.witness.end(&buf, end);
-    out.tx.push(Departure { port, interface, buf });
+    out.tx.push(Departure {
+        port,
+        interface,
+        buf,
+    });
 }
 
 /// Counts a frame that is on the wire.

@@ -222,9 +222,11 @@ impl Sim {
     }
 
     fn settle(&mut self, from: WorkerId, out: &mut Outbox<HeapBuffer>) {
-        let _ = from;
-        self.sent
-            .extend(out.tx.drain(..).map(|(port, buf)| (port, buf.into_bytes())));
+        for departure in out.tx.drain(..) {
+            let bytes = departure.buf.frame_len();
+            self.workers[usize::from(from.0)].sent(departure.interface, bytes);
+            self.sent.push((departure.port, departure.buf.into_bytes()));
+        }
         let punts: Vec<_> = out.punts.drain(..).collect();
         let handovers: Vec<_> = out.handover.drain(..).collect();
         out.logs.clear();

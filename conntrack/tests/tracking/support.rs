@@ -1,7 +1,5 @@
 //! What the integration tests share: small tables, tuples in words, segments.
 
-#![expect(dead_code, reason = "each test binary uses a part of it")]
-
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 

@@ -1,0 +1,13 @@
+//! The public face of the crate, tested as its users see it.
+
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+mod model;
+mod nat;
+mod support;
+mod table;
+mod transcripts;
