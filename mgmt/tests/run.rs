@@ -1,7 +1,6 @@
 //! The `turnpike` binary: a whole gateway over devices that need no network and no rights.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::panic, reason = "a test fails by panicking")]
 
 use std::fs;
 use std::path::{Path, PathBuf};
