@@ -9,7 +9,8 @@ mod replays;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use replays::{START_US, capture, config, files_of, ping, replay, tcp, udp};
+use proptest::prelude::*;
+use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
 use turnpike_engine::pcap::{CaptureError, MADE_UP_MAC, Stamp};
 use turnpike_engine::replay::{Checksums, ReplayError, Resolution, run};
 use turnpike_pipeline::packet::craft::TcpSpec;
@@ -49,7 +50,7 @@ fn ack() -> Vec<u8> {
 }
 
 /// A conversation through masquerade, and packets that end in other ways.
-fn story() -> [(&'static str, Vec<(u64, Vec<u8>)>); 2] {
+fn story() -> [(&'static str, Vec<Packet>); 2] {
     let frame = |craft: turnpike_pipeline::packet::craft::Craft| craft.frame().unwrap();
     let telnet = TcpSpec {
         flags: TCP_SYN,
@@ -371,4 +372,28 @@ fn inputs_that_cannot_be_used_are_said_clearly() {
     let mut no_interface = config(&[("auto", &path)], &dir.path().join("out"));
     no_interface.policy.interfaces.clear();
     assert!(matches!(run(no_interface), Err(ReplayError::NoInterface)));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// `replay` itself checks that each packet is explained and that the books add up.
+    #[test]
+    fn garbled_frames_are_explained_too(
+        garbles in prop::collection::vec((0..8_usize, any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        learn in any::<bool>(),
+    ) {
+        let [(_, mut lan), (_, wan)] = story();
+        for (packet, at, value) in garbles {
+            let frame = &mut lan[packet].1;
+            let at = at.index(frame.len());
+            frame[at] = value;
+        }
+        let garbled = replay(&[("auto", &lan), ("wan", &wan)], |config| {
+            if learn {
+                config.resolution = Resolution::Learn;
+            }
+        });
+        prop_assert_eq!(garbled.summary.packets, 12);
+    }
 }

@@ -16,6 +16,9 @@ use turnpike_pipeline::program::Program;
 const PIECE: usize = 1_024;
 
 /// One connection, in the words of RouterOS's connection list.
+///
+/// For ICMP the identifier stands in the place of the asker's port and the type of its question in
+/// that of the other; protocols without either have zeros.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ConnectionReport {

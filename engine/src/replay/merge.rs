@@ -59,14 +59,15 @@ mod tests {
     use super::*;
     use crate::pcap::Stamp;
 
-    struct List(std::vec::IntoIter<u64>, u64);
+    struct List<'a>(&'a [u64], u64);
 
-    impl Source for List {
+    impl Source for List<'_> {
         fn next_packet(&mut self) -> Option<Captured> {
+            let (stamp, rest) = self.0.split_first()?;
+            self.0 = rest;
             self.1 += 1;
-            let stamp = Stamp(self.0.next()?);
             Some(Captured {
-                stamp,
+                stamp: Stamp(*stamp),
                 index: self.1,
                 frame: Vec::new(),
             })
@@ -74,10 +75,7 @@ mod tests {
     }
 
     fn merged(files: &[&[u64]]) -> Vec<(usize, u64)> {
-        let sources = files
-            .iter()
-            .map(|stamps| List(stamps.to_vec().into_iter(), 0));
-        let mut merge = Merge::new(sources);
+        let mut merge = Merge::new(files.iter().map(|stamps| List(stamps, 0)));
         std::iter::from_fn(|| merge.next_packet())
             .map(|(input, packet)| (input, packet.stamp.0))
             .collect()

@@ -163,8 +163,11 @@ pub fn ping(src: &str, dst: &str, kind: u8) -> Craft {
     Craft::icmp(src.parse().unwrap(), dst.parse().unwrap(), icmp).unwrap()
 }
 
-/// Writes a capture of `(microseconds after START_US, frame)`.
-pub fn capture(path: &Path, packets: &[(u64, Vec<u8>)]) {
+/// A frame, and when it was captured: microseconds after [`START_US`].
+pub type Packet = (u64, Vec<u8>);
+
+/// Writes a capture.
+pub fn capture(path: &Path, packets: &[Packet]) {
     let mut writer = CaptureWriter::new(Vec::new(), Precision::Micro).unwrap();
     for (at, frame) in packets {
         writer.write(Stamp((START_US + at) * 1_000), frame).unwrap();
@@ -199,10 +202,7 @@ pub struct Replayed {
 }
 
 /// Replays packets by interface (or `auto`), one capture each, with changes to the configuration.
-pub fn replay(
-    inputs: &[(&str, &[(u64, Vec<u8>)])],
-    change: impl FnOnce(&mut ReplayConfig),
-) -> Replayed {
+pub fn replay(inputs: &[(&str, &[Packet])], change: impl FnOnce(&mut ReplayConfig)) -> Replayed {
     let dir = tempfile::tempdir().unwrap();
     let paths: Vec<PathBuf> = (0..inputs.len())
         .map(|n| dir.path().join(format!("{n}.pcap")))
