@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
+use turnpike_conntrack::tuple::Proto;
 use turnpike_engine::pcap::{CaptureError, MADE_UP_MAC, Stamp};
 use turnpike_engine::replay::{Checksums, ReplayError, Resolution, run};
-use turnpike_pipeline::packet::craft::TcpSpec;
+use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 
 const HOST: &str = "192.168.88.10:40000";
@@ -51,7 +52,7 @@ fn ack() -> Vec<u8> {
 
 /// A conversation through masquerade, and packets that end in other ways.
 fn story() -> [(&'static str, Vec<Packet>); 2] {
-    let frame = |craft: turnpike_pipeline::packet::craft::Craft| craft.frame().unwrap();
+    let frame = |craft: Craft| craft.frame().unwrap();
     let telnet = TcpSpec {
         flags: TCP_SYN,
         seq: 9,
@@ -307,6 +308,41 @@ fn a_packet_too_large_for_its_link_is_cut_up_and_accepted() {
     assert_eq!(cut.column("verdict"), ["held", "accept"]);
     assert_eq!(cut.column("out"), ["", "wan"]);
     assert_eq!(cut.sent("wan").len(), 3);
+}
+
+#[test]
+fn fragments_have_the_verdict_of_the_packet_they_become() {
+    let piece = |id: u16, flags: u16, payload: &[u8]| {
+        let (src, dst) = (
+            "192.168.88.10".parse().unwrap(),
+            "198.51.100.9".parse().unwrap(),
+        );
+        let craft = Craft::other(src, dst, Proto::UDP).unwrap();
+        craft.id(id).flags(flags).payload(payload).frame().unwrap()
+    };
+    // UDP 5000 > 53, 24 bytes, no checksum, in two pieces; the last one alone stays alone.
+    let head = [0x13, 0x88, 0, 53, 0, 24, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let packets = [
+        (0, piece(7, 0x2000, &head)),
+        (9, piece(7, 2, &[9; 8])),
+        (20, piece(8, 2, &[9; 8])),
+    ];
+    let fragments = replay(&[("lan", &packets)], |_| {});
+    let verdicts = ["held", "held", "accept", "accept", "held"];
+    assert_eq!(fragments.column("verdict"), verdicts);
+    assert_eq!(fragments.column("out"), ["", "", "wan", "wan", ""]);
+    let index: Vec<_> = fragments
+        .verdicts()
+        .iter()
+        .map(|l| l["index"].as_u64())
+        .collect();
+    assert_eq!(index, [1, 2, 1, 2, 3].map(Some));
+    assert_eq!(fragments.column("connection-state")[2], "new");
+    let sent = fragments.sent("wan");
+    assert_eq!(
+        (sent.len(), sent[0].stamp),
+        (1, Stamp((START_US + 9) * 1_000))
+    );
 }
 
 #[test]
