@@ -297,7 +297,7 @@ pub struct Warm {
     pub(crate) next: u32,
     /// The entry before, or the slot this is the head of.
     pub(crate) prev: u32,
-    /// When the wheel reaches it, in wrapping milliseconds; at most a wheel tick after the deadline.
+    /// When the wheel reaches it, in wrapping milliseconds: a wheel tick past the deadline at most.
     pub(crate) due: u32,
     /// When it was opened, in seconds.
     pub(crate) start: u32,

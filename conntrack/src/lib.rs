@@ -9,7 +9,7 @@
 //! or a random source; a full table, pool or map is an error value, never a panic.
 #![deny(unsafe_code)]
 
-mod commit;
+pub mod commit;
 pub mod entry;
 mod generic;
 pub mod hash;

@@ -122,8 +122,8 @@ impl Space {
         true
     }
 
-    /// Gives one use of `port` back. The bit is cleared before the port is, and set only by who took
-    /// it, so a port in use is never left out of the bitmap for good.
+    /// Gives one use of `port` back. The bit is cleared before the port is, and set only by who
+    /// took it, so a port in use is never left out of the bitmap for good.
     fn release(&self, port: u16) {
         let owner = &self.owners[usize::from(port)];
         let used = &self.used[usize::from(port / 64)];
@@ -472,7 +472,10 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #![proptest_config(ProptestConfig {
+            failure_persistence: None,
+            ..ProptestConfig::default()
+        })]
 
         #[test]
         fn claims_and_releases_agree_with_a_model(

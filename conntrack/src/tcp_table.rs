@@ -181,30 +181,34 @@ const TABLE: [[[To; 5]; 9]; 2] = [
 mod tests {
     use super::*;
 
-    /// Rows: state. Columns: SYN, SYN-ACK, FIN, ACK, RST from the opener | from the responder.
+    /// SYN, SYN-ACK, FIN, ACK, RST: from the opener in the first line of a state, from the
+    /// responder in the second.
     const GRID: &str = "
-        syn-sent     syn-sent  invalid      invalid   invalid     close | syn-sent2 syn-received invalid   ignore       close
-        syn-sent2    syn-sent2 syn-received invalid   invalid     close | syn-sent2 syn-received invalid   ignore       close
-        syn-received ignore    syn-received fin-wait  established close | invalid   ignore       fin-wait  syn-received close
-        established  ignore    invalid      fin-wait  established close | invalid   ignore       fin-wait  established  close
-        fin-wait     ignore    invalid      last-ack  close-wait  close | invalid   ignore       last-ack  close-wait   close
-        close-wait   ignore    invalid      last-ack  close-wait  close | invalid   ignore       last-ack  close-wait   close
-        last-ack     ignore    invalid      last-ack  time-wait   close | invalid   ignore       last-ack  time-wait    close
-        time-wait    reopen    invalid      time-wait time-wait   close | reopen    ignore       time-wait time-wait    close
-        close        reopen    invalid      close     close       close | reopen    ignore       close     close        close
+        syn-sent     > syn-sent     invalid      invalid      invalid      close
+                     < syn-sent2    syn-received invalid      ignore       close
+        syn-sent2    > syn-sent2    syn-received invalid      invalid      close
+                     < syn-sent2    syn-received invalid      ignore       close
+        syn-received > ignore       syn-received fin-wait     established  close
+                     < invalid      ignore       fin-wait     syn-received close
+        established  > ignore       invalid      fin-wait     established  close
+                     < invalid      ignore       fin-wait     established  close
+        fin-wait     > ignore       invalid      last-ack     close-wait   close
+                     < invalid      ignore       last-ack     close-wait   close
+        close-wait   > ignore       invalid      last-ack     close-wait   close
+                     < invalid      ignore       last-ack     close-wait   close
+        last-ack     > ignore       invalid      last-ack     time-wait    close
+                     < invalid      ignore       last-ack     time-wait    close
+        time-wait    > reopen       invalid      time-wait    time-wait    close
+                     < reopen       ignore       time-wait    time-wait    close
+        close        > reopen       invalid      close        close        close
+                     < reopen       ignore       close        close        close
     ";
     const KINDS: [Kind; 5] = [Kind::Syn, Kind::SynAck, Kind::Fin, Kind::Ack, Kind::Rst];
 
     #[test]
     fn the_table_says_what_the_grid_says() {
-        let rows: Vec<&str> = GRID
-            .lines()
-            .map(str::trim)
-            .filter(|l| !l.is_empty())
-            .collect();
-        assert_eq!(rows.len(), TcpState::ALL.len());
-        for (state, row) in TcpState::ALL.into_iter().zip(rows) {
-            let mut cells = row.split_whitespace().filter(|c| *c != "|");
+        let mut cells = GRID.split_whitespace().filter(|c| !matches!(*c, "<" | ">"));
+        for state in TcpState::ALL {
             assert_eq!(cells.next(), Some(state.name()));
             for direction in [Direction::Original, Direction::Reply] {
                 for kind in KINDS {

@@ -11,7 +11,7 @@ use crate::segment::{ACK, FIN, RST, SYN, SackOffer, TcpSegment};
 use crate::tcp_table::{Kind, TcpState};
 use crate::timeouts::Switch;
 
-/// An acknowledgement may be this far behind, whatever the window: it may be delayed in the network.
+/// An acknowledgement may be this far behind, whatever the window: the network may delay it.
 const ACK_SLACK: u32 = 66_000;
 /// The largest shift (RFC 7323, 2.3).
 const SCALE_MAX: u8 = 14;

@@ -71,9 +71,7 @@ pub struct CacheLine;
 pub struct Quarter;
 
 /// An address of one family, in network byte order.
-pub trait Address:
-    Debug + Clone + Copy + PartialEq + Eq + PartialOrd + Ord + Hash + Default + Send + Sync + 'static
-{
+pub trait Address: Debug + Copy + Eq + Ord + Hash + Default + Send + Sync + 'static {
     /// Its width in bytes.
     const BYTES: usize;
 

@@ -1,26 +1,20 @@
 //! Two workers on ports with one queue: packets are distributed in software, none is lost
 //! unaccounted, and stopping leaves no buffer behind.
 
-#![expect(clippy::unwrap_used, reason = "helpers of a test may fail it")]
-
+#[expect(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use turnpike_conntrack::ids::Generation;
 use turnpike_engine::distribute::Distributor;
 use turnpike_engine::gateway::{Gateway, GatewayConfig, PortSpec, RingSizes};
 use turnpike_engine::hugepages::Hugepages;
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::{Mac, PortId};
-use turnpike_pipeline::interfaces::PortFacts;
-use turnpike_pipeline::policy::{Interface, Policy};
-use turnpike_pipeline::program::{CompileContext, Program};
+use turnpike_pipeline::ids::Mac;
 
-use common::{books, udp, write_capture};
+use common::{books, program, udp, write_capture};
 
 const LAN_MAC: Mac = Mac([0x02, 0x70, 0x63, 0x61, 0x70, 0]);
 const HOST_MAC: Mac = Mac([2, 0, 0, 0, 0, 5]);
@@ -55,7 +49,7 @@ fn two_workers_share_one_queue_and_the_books_add_up() {
         ..RingSizes::default()
     };
 
-    let gateway = Gateway::start(&config, compile).unwrap();
+    let gateway = Gateway::start(&config, |ports| program(ports, 1, None, 2)).unwrap();
     assert_eq!(gateway.status().ports[0].distributor, Distributor::Software);
     let taken_over = || {
         let workers = gateway.status().workers;
@@ -107,28 +101,4 @@ fn flow(n: u8) -> Vec<u8> {
         (Ipv4Addr::new(198, 51, 100, 7), 53),
         b"question",
     )
-}
-
-fn compile(ports: &[PortFacts]) -> Arc<Program> {
-    let interface = |name: &str, port, address: &str| Interface {
-        name: name.to_owned(),
-        port: PortId(port),
-        vlan: None,
-        addresses: vec![address.parse().unwrap()],
-        mtu: 1_500,
-    };
-    let policy = Policy {
-        interfaces: vec![
-            interface("lan", 0, "192.168.1.1/24"),
-            interface("wan", 1, "198.51.100.1/24"),
-        ],
-        ..Policy::default()
-    };
-    let context = CompileContext {
-        generation: Generation(1),
-        workers: 2,
-        ports,
-        previous: None,
-    };
-    Arc::new(Program::compile(&policy, &context))
 }

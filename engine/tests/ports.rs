@@ -4,8 +4,8 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of a test may fail it")]
 
-use std::fs;
-use std::path::Path;
+#[expect(dead_code, reason = "other tests use the rest")]
+mod common;
 
 use arrayvec::ArrayVec;
 use turnpike_engine::eal::{Eal, EalConfig, EalError};
@@ -15,6 +15,8 @@ use turnpike_engine::mempool::{MbufPool, SEGMENT_BYTES};
 use turnpike_engine::port::{OpenPort, Port, PortConfig, PortError, Rss};
 use turnpike_pipeline::buffer::{Buffer, BufferPool};
 use turnpike_pipeline::ids::PortId;
+
+use common::{read_capture, write_capture};
 
 const CONFIG: EalConfig = EalConfig {
     hugepages: Hugepages::No,
@@ -70,11 +72,12 @@ fn a_long_frame_is_a_chain_that_can_be_cut(pool: &MbufPool) {
     let directory = tempfile::tempdir().unwrap();
     let frame: Vec<u8> = (0..9_000_u32).map(|i| (i % 251) as u8).collect();
     let path = directory.path().join("in.pcap");
-    fs::write(&path, capture(std::slice::from_ref(&frame))).unwrap();
-    let device = format!("net_pcap0,rx_pcap={},tx_iface=lo", path.display());
-    let device = device.replace(
-        "tx_iface=lo",
-        &format!("tx_pcap={}", directory.path().join("out.pcap").display()),
+    write_capture(&path, std::slice::from_ref(&frame));
+    let out = directory.path().join("out.pcap");
+    let device = format!(
+        "net_pcap0,rx_pcap={},tx_pcap={}",
+        path.display(),
+        out.display()
     );
     let mut open = open(&device, 1, pool).unwrap();
     let mut frames: ArrayVec<Mbuf, 4> = ArrayVec::new();
@@ -99,7 +102,7 @@ fn frames_pass_from_one_file_to_another(pool: &MbufPool) {
         directory.path().join("in.pcap"),
         directory.path().join("out.pcap"),
     );
-    fs::write(&from, capture(&frames)).unwrap();
+    write_capture(&from, &frames);
     let device = format!(
         "net_pcap1,rx_pcap={},tx_pcap={}",
         from.display(),
@@ -119,7 +122,7 @@ fn frames_pass_from_one_file_to_another(pool: &MbufPool) {
     let extended = port.port.extended_stats();
     assert!(extended.contains(&("tx_good_packets".to_owned(), 5)));
     drop(port);
-    assert_eq!(frames_of(&to), frames);
+    assert_eq!(read_capture(&to), frames);
     assert_eq!(pool.in_use(), 0);
 }
 
@@ -169,33 +172,4 @@ fn bytes(frame: &Mbuf) -> Vec<u8> {
     let mut all = Vec::new();
     frame.for_each_segment(|segment| all.extend_from_slice(segment));
     all
-}
-
-/// A capture file of these frames.
-fn capture(frames: &[Vec<u8>]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for word in [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1] {
-        out.extend(word.to_le_bytes());
-    }
-    for frame in frames {
-        let len = u32::try_from(frame.len()).unwrap();
-        for word in [0, 0, len, len] {
-            out.extend(u32::to_le_bytes(word));
-        }
-        out.extend(frame);
-    }
-    out
-}
-
-/// The frames in a capture file.
-fn frames_of(path: &Path) -> Vec<Vec<u8>> {
-    let file = fs::read(path).unwrap();
-    let mut rest = &file[24..];
-    let mut frames = Vec::new();
-    while rest.len() >= 16 {
-        let len = u32::from_le_bytes(rest[8..12].try_into().unwrap()) as usize;
-        frames.push(rest[16..16 + len].to_vec());
-        rest = &rest[16 + len..];
-    }
-    frames
 }

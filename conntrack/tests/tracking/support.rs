@@ -99,8 +99,8 @@ pub fn other() -> Segment {
 
 /// A TCP segment in words: `S 100:100(0) ack 5 win 1000 scale 7 sack edge 300`.
 ///
-/// Flags are letters of `SFRPU` with `.` for ACK, or `-` for none; the numbers are sequence, its end
-/// without SYN and FIN, and payload length, as tcpdump writes them.
+/// Flags are letters of `SFRPU` with `.` for ACK, or `-` for none; the numbers are sequence, its
+/// end without SYN and FIN, and payload length, as tcpdump writes them.
 pub fn tcp(words: &str) -> Segment {
     let mut words = words.split_whitespace();
     let flags = words.next().expect("flags").chars().fold(0, |flags, c| {

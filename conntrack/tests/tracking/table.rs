@@ -175,7 +175,7 @@ fn a_deadline_that_comes_nearer_is_not_missed() {
     for (direction, words) in handshake {
         table.track(FlowRef { id, direction }, &tcp(words), T0, &config());
     }
-    // The wheel comes by once and puts the connection a day away; then a reset makes it ten seconds.
+    // The wheel comes by and puts the connection a day away; a reset makes it ten seconds.
     let now = T0.after(Duration::from_secs(6));
     assert_eq!(table.expire(now, 1_000), 0);
     let original = FlowRef {

@@ -1,8 +1,8 @@
 //! TCP connections as transcripts: who sends what, and what tracking makes of it.
 //!
 //! A line is `C>S` or `S>C`, a segment (see `support::tcp`), `=`, the packet's connection state (or
-//! `invalid REASON`, or `reopen`), and the TCP state after it. `wait SECONDS` lets time pass, `gone`
-//! says that the connection is not found any more.
+//! `invalid REASON`, or `reopen`), and the TCP state after it. `wait SECONDS` lets time pass,
+//! `gone` says that the connection is not found any more.
 
 use crate::support::{plain, table, tcp, tuple};
 use turnpike_conntrack::entry::Flags;

@@ -3,8 +3,8 @@
 //! A worker's table is walked by its worker, between bursts, a bounded piece at a time.
 
 use turnpike_conntrack::ids::{FlowId, WorkerId};
-use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{V4, V6};
+use turnpike_conntrack::walk::Connection;
 
 use super::Gateway;
 use crate::mailbox::AskError;
@@ -19,6 +19,16 @@ pub enum AnyConnection {
     V4(Connection<V4>),
     /// Over IPv6.
     V6(Connection<V6>),
+}
+
+impl AnyConnection {
+    /// What it is called when it is to be ended.
+    pub fn flow(&self) -> AnyFlow {
+        match self {
+            Self::V4(connection) => AnyFlow::V4(connection.id),
+            Self::V6(connection) => AnyFlow::V6(connection.id),
+        }
+    }
 }
 
 /// Where a walk through a worker's tables goes on; it starts at the default.
@@ -98,6 +108,9 @@ impl Gateway {
     }
 
     /// Ends a connection of a worker. Nothing is sent to its ends.
+    ///
+    /// A place is used again when its connection has ended, so what is ended may be a newer one if
+    /// the listing is old.
     pub fn end_connection(&self, worker: WorkerId, flow: AnyFlow) -> Result<(), AskError> {
         self.ask_worker(worker, move |worker| match flow {
             AnyFlow::V4(id) => worker.conntrack_mut().v4.remove(id),

@@ -5,11 +5,16 @@
 use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
+use std::sync::Arc;
 
+use turnpike_conntrack::ids::Generation;
 use turnpike_engine::gateway::Status;
 use turnpike_pipeline::counters::WorkerCounters;
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::Mac;
+use turnpike_pipeline::ids::{Mac, PortId};
+use turnpike_pipeline::interfaces::PortFacts;
+use turnpike_pipeline::policy::{Chain, Interface, Policy, Table, TableKind};
+use turnpike_pipeline::program::{CompileContext, Program};
 
 /// A UDP packet between two endpoints in an Ethernet frame.
 pub fn udp(
@@ -116,4 +121,49 @@ pub fn books(status: &Status) -> (u64, u64) {
 /// Drops, without those of frames that had been counted as sent.
 fn ended_by_drop(counters: &WorkerCounters) -> u64 {
     counters.dropped_in_all() - counters.dropped(DropReason::TxQueueFull).read()
+}
+
+/// A program without rules between 192.168.1.1/24 on the first port and 198.51.100.1/24 on the
+/// second.
+pub fn program(
+    ports: &[PortFacts],
+    generation: u32,
+    previous: Option<&Program>,
+    workers: usize,
+) -> Arc<Program> {
+    let interface = |name: &str, port, address: &str| Interface {
+        name: name.to_owned(),
+        port: PortId(port),
+        vlan: None,
+        addresses: vec![address.parse().unwrap()],
+        mtu: 1_500,
+    };
+    let policy = Policy {
+        interfaces: vec![
+            interface("lan", 0, "192.168.1.1/24"),
+            interface("wan", 1, "198.51.100.1/24"),
+        ],
+        raw: empty_table(TableKind::Raw),
+        nat: empty_table(TableKind::Nat),
+        filter: empty_table(TableKind::Filter),
+        ..Policy::default()
+    };
+    let context = CompileContext {
+        generation: Generation(generation),
+        workers,
+        ports,
+        previous,
+    };
+    Arc::new(Program::compile(&policy, &context))
+}
+
+/// A table whose built-in chains have no rules.
+fn empty_table(kind: TableKind) -> Table {
+    let chain = |name: &&str| Chain {
+        name: (*name).to_owned(),
+        rules: Vec::new(),
+    };
+    Table {
+        chains: kind.built_in_chains().iter().map(chain).collect(),
+    }
 }

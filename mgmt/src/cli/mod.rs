@@ -4,7 +4,15 @@
 //! standard error as sentences, and the command ends with 1 (2 for a command line that cannot be
 //! read, as clap has it).
 
+mod ask;
 mod check;
+mod connections;
+mod lists;
+mod log;
+mod reload;
+mod rules;
+mod status;
+mod table;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -23,6 +31,18 @@ struct Cli {
 enum Command {
     /// Check a configuration: every error with its place, exit 0 or 1
     Check(check::Args),
+    /// Let a running gateway read its configuration again
+    Reload(reload::Args),
+    /// Show how a running gateway does
+    Status(status::Args),
+    /// List the connections of a running gateway
+    Connections(connections::Args),
+    /// List the rules of a running gateway with their counters
+    Rules(rules::Args),
+    /// List the address lists of a running gateway
+    Lists(lists::Args),
+    /// Show the log of a running gateway
+    Log(log::Args),
 }
 
 /// Why a command failed, as sentences for standard error.
@@ -40,6 +60,12 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
         Command::Check(args) => check::run(&args),
+        Command::Reload(args) => reload::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Connections(args) => connections::run(&args),
+        Command::Rules(args) => rules::run(&args),
+        Command::Lists(args) => lists::run(&args),
+        Command::Log(args) => log::run(&args),
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,

@@ -71,6 +71,11 @@ impl ChainNames {
         }
         let table = self.kind.name();
         let own = self.kind.built_in_chains().join(", ");
+        if self.kind == TableKind::Nat && matches!(name, "input" | "output") {
+            return Err(format!(
+                "nat's chain `{name}` is not supported by this version of Turnpike; it has {own}"
+            ));
+        }
         if BUILT_IN.contains(&name) {
             return Err(format!(
                 "{table} has no chain `{name}`; it has {own} and those you name yourself"
@@ -248,7 +253,7 @@ fn set(depths: &mut [Depth], chain: usize, depth: Depth) {
 fn sees(kind: TableKind, chain: &str) -> (bool, bool) {
     match (kind, chain) {
         (TableKind::Raw, "prerouting")
-        | (TableKind::Nat, "dstnat" | "input")
+        | (TableKind::Nat, "dstnat")
         | (TableKind::Filter, "input") => (true, false),
         (_, "output") | (TableKind::Nat, "srcnat") => (false, true),
         (TableKind::Raw | TableKind::Nat | TableKind::Filter, _) => (true, true),
@@ -282,10 +287,10 @@ fn fits_its_chain(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: 
         }
     }
     let (word, allowed): (&str, &[&str]) = match &draft.rule.action {
-        Action::SrcNat(_) => ("src-nat", &["srcnat", "input"]),
+        Action::SrcNat(_) => ("src-nat", &["srcnat"]),
         Action::Masquerade(_) => ("masquerade", &["srcnat"]),
-        Action::DstNat(_) => ("dst-nat", &["dstnat", "output"]),
-        Action::Redirect(_) => ("redirect", &["dstnat", "output"]),
+        Action::DstNat(_) => ("dst-nat", &["dstnat"]),
+        Action::Redirect(_) => ("redirect", &["dstnat"]),
         Action::Accept
         | Action::Drop
         | Action::Reject(_)

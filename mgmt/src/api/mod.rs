@@ -1,0 +1,12 @@
+//! The management API: HTTP and JSON over a Unix socket, and metrics for Prometheus over TCP.
+//!
+//! Nothing here changes a packet's fate: reading is all there is, besides `reload`. Calls into the
+//! gateway may wait for a worker, so they run off the event loop.
+
+mod routes;
+mod serve;
+mod socket;
+
+pub use routes::{drops_of, metrics_router, router};
+pub use serve::{Limits, serve_metrics, serve_socket};
+pub use socket::{Bound, SocketError, bind};

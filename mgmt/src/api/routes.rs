@@ -1,0 +1,280 @@
+//! What can be asked, and how answers and errors look.
+
+use std::sync::Arc;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use turnpike_conntrack::tuple::Proto;
+use turnpike_helpers::catalogue::protocol_named;
+use turnpike_pipeline::drops::DropReason;
+
+use crate::metrics;
+use crate::report::{DropCount, Drops, Failed, Status};
+use crate::running::{ConnectionFilter, PAGE_MAX, Refusal, Running, StateName};
+
+/// The largest request body; nothing that is asked has one.
+pub const BODY_MAX: usize = 64 * 1024;
+/// The most log lines of one answer.
+pub const LOG_LINES_MAX: usize = 1_000;
+
+type Gateway = Arc<dyn Running>;
+
+/// Everything, for the management socket.
+pub fn router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/config", get(config))
+        .route("/v1/reload", post(reload))
+        .route("/v1/connections", get(connections))
+        .route("/v1/rules", get(rules))
+        .route("/v1/lists", get(lists))
+        .route("/v1/drops", get(drops))
+        .route("/v1/log", get(log))
+        .route("/metrics", get(metrics_text))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(gateway)
+}
+
+/// Metrics alone, for the listener that other hosts reach.
+pub fn metrics_router(gateway: Gateway) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics_text))
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .with_state(gateway)
+}
+
+/// An answer that is an error.
+struct Failure(StatusCode, Failed);
+
+impl Failure {
+    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        let failed = Failed {
+            error: error.into(),
+            problems: Vec::new(),
+        };
+        Self(status, failed)
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        (self.0, Json(self.1)).into_response()
+    }
+}
+
+impl From<QueryRejection> for Failure {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+/// Runs what may wait for a worker where waiting hurts nobody.
+async fn off_loop<T: Send + 'static>(
+    gateway: Gateway,
+    ask: impl FnOnce(&dyn Running) -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(move || ask(&*gateway))
+        .await
+        .map_err(|_| {
+            Failure::new(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "the question could not be answered; the gateway's log says more",
+            )
+        })
+}
+
+async fn answer<T: Serialize + Send + 'static>(
+    gateway: Gateway,
+    ask: impl FnOnce(&dyn Running) -> T + Send + 'static,
+) -> Result<Json<T>, Failure> {
+    off_loop(gateway, ask).await.map(Json)
+}
+
+async fn status(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| g.status()).await
+}
+
+async fn config(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| g.config()).await
+}
+
+async fn reload(State(gateway): State<Gateway>) -> Result<Response, Failure> {
+    match off_loop(gateway, |g| g.reload()).await? {
+        Ok(reloaded) => Ok(Json(reloaded).into_response()),
+        Err(Refusal::Invalid(failed)) => Err(Failure(StatusCode::UNPROCESSABLE_ENTITY, failed)),
+        Err(Refusal::StartOnly(failed)) => Err(Failure(StatusCode::CONFLICT, failed)),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct ConnectionQuery {
+    protocol: Option<String>,
+    src: Option<String>,
+    dst: Option<String>,
+    port: Option<u16>,
+    state: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
+}
+
+impl ConnectionQuery {
+    fn filter(&self) -> Result<ConnectionFilter, String> {
+        let net = |text: &Option<String>| text.as_deref().map(network).transpose();
+        Ok(ConnectionFilter {
+            protocol: self.protocol.as_deref().map(protocol).transpose()?,
+            src: net(&self.src)?,
+            dst: net(&self.dst)?,
+            port: self.port,
+            state: match &self.state {
+                None => None,
+                Some(name) => {
+                    Some(StateName::new(name).ok_or_else(|| format!("`{name}` is no state"))?)
+                }
+            },
+        })
+    }
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let net = text.parse::<IpNet>();
+    let host = || text.parse::<std::net::IpAddr>().map(IpNet::from);
+    net.map(|n| n.trunc())
+        .or_else(|_| host())
+        .map_err(|_| format!("`{text}` is neither an address nor a prefix"))
+}
+
+fn protocol(text: &str) -> Result<Proto, String> {
+    protocol_named(text)
+        .or_else(|| text.parse().ok().map(Proto))
+        .ok_or_else(|| format!("`{text}` is not a protocol; write a name (tcp) or a number"))
+}
+
+async fn connections(
+    State(gateway): State<Gateway>,
+    query: Result<Query<ConnectionQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let bad = |message: String| Failure::new(StatusCode::BAD_REQUEST, message);
+    let filter = query.filter().map_err(bad)?;
+    let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
+    let page = off_loop(gateway, move |g| {
+        g.connections(&filter, query.cursor.as_deref(), limit)
+    })
+    .await?;
+    page.map(|p| Json(p).into_response()).map_err(bad)
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RuleQuery {
+    table: Option<String>,
+    chain: Option<String>,
+}
+
+async fn rules(
+    State(gateway): State<Gateway>,
+    query: Result<Query<RuleQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let mut rules = off_loop(gateway, |g| g.rules()).await?;
+    rules.rules.retain(|rule| {
+        query.table.as_ref().is_none_or(|t| *t == rule.table)
+            && query.chain.as_ref().is_none_or(|c| *c == rule.chain)
+    });
+    Ok(Json(rules).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListQuery {
+    name: Option<String>,
+}
+
+async fn lists(
+    State(gateway): State<Gateway>,
+    query: Result<Query<ListQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let wanted = query.name.clone();
+    let mut lists = off_loop(gateway, move |g| g.lists(query.name.as_deref())).await?;
+    if let Some(name) = wanted {
+        lists.address_lists.retain(|l| l.name == name);
+        if lists.address_lists.is_empty() {
+            let message = format!("no address list is called `{name}`; /v1/lists has them all");
+            return Err(Failure::new(StatusCode::NOT_FOUND, message));
+        }
+    }
+    Ok(Json(lists).into_response())
+}
+
+async fn drops(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| drops_of(&g.status())).await
+}
+
+/// Drops of all cores together, by reason.
+pub fn drops_of(status: &Status) -> Drops {
+    let each = status.workers.iter().map(|w| &w.drops);
+    let all = || each.clone().chain([&status.slow_path.drops]).flatten();
+    let drops = DropReason::ALL.iter().map(|reason| DropCount {
+        reason: reason.label().to_owned(),
+        description: reason.describe().trim().to_owned(),
+        packets: all()
+            .filter(|c| c.name == reason.label())
+            .map(|c| c.packets)
+            .sum(),
+    });
+    Drops {
+        drops: drops.collect(),
+    }
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LogQuery {
+    after: Option<u64>,
+    limit: Option<usize>,
+}
+
+async fn log(
+    State(gateway): State<Gateway>,
+    query: Result<Query<LogQuery>, QueryRejection>,
+) -> Result<Response, Failure> {
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(100).clamp(1, LOG_LINES_MAX);
+    let after = query.after.unwrap_or(0);
+    let log = off_loop(gateway, move |g| g.log(after, limit)).await?;
+    Ok(Json(log).into_response())
+}
+
+async fn metrics_text(State(gateway): State<Gateway>) -> Result<Response, Failure> {
+    let text = off_loop(gateway, |g| metrics::render(&g.status(), &g.rules().rules)).await?;
+    let text = text.map_err(|e| Failure::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
+    let kind = [(header::CONTENT_TYPE, prometheus::TEXT_FORMAT)];
+    Ok((kind, text).into_response())
+}
+
+async fn not_found() -> Failure {
+    Failure::new(
+        StatusCode::NOT_FOUND,
+        "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
+         /v1/rules /v1/lists /v1/drops /v1/log and /metrics",
+    )
+}
+
+async fn wrong_method() -> Failure {
+    Failure::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "GET reads everything; POST is for /v1/reload alone",
+    )
+}

@@ -1,0 +1,145 @@
+//! Listening: connections with limits on their number, their headers and their time.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::Request;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Semaphore;
+use tower_service::Service;
+
+use crate::config::services::MetricsConfig;
+
+/// What one listener allows.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// How long a client may take to send its headers.
+    pub headers: Duration,
+    /// How long a connection may last.
+    pub lifetime: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 64,
+            headers: Duration::from_secs(10),
+            lifetime: Duration::from_secs(300),
+        }
+    }
+}
+
+/// How long a listener rests when the system has no descriptor for a new connection.
+const REST: Duration = Duration::from_millis(100);
+
+/// Serves `router` on a Unix socket for ever.
+///
+/// # Errors
+/// The listener cannot be used by the event loop.
+pub async fn serve_socket(
+    listener: std::os::unix::net::UnixListener,
+    router: Router,
+    limits: Limits,
+) -> std::io::Result<Infallible> {
+    let listener = UnixListener::from_std(listener)?;
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            continue;
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    one(stream, router, limits).await;
+                    drop(slot);
+                });
+            }
+            Err(_) => tokio::time::sleep(REST).await,
+        }
+    }
+}
+
+/// Opens the metrics port on every address of the host, of both families where it can.
+///
+/// # Errors
+/// The port is taken, or may not be opened.
+async fn open(port: u16) -> std::io::Result<TcpListener> {
+    let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    match TcpListener::bind(both).await {
+        Ok(listener) => Ok(listener),
+        // A host without IPv6 has no such address.
+        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => Err(e),
+        Err(_) => TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await,
+    }
+}
+
+/// Serves `router` on the metrics port for ever, to peers that the configuration allows.
+///
+/// `ready` is called once the port is open.
+///
+/// # Errors
+/// The port is taken, or may not be opened.
+pub async fn serve_metrics(
+    config: MetricsConfig,
+    router: Router,
+    limits: Limits,
+    ready: impl FnOnce(),
+) -> std::io::Result<Infallible> {
+    let listener = open(config.port).await?;
+    ready();
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    loop {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            continue;
+        };
+        match listener.accept().await {
+            Ok((stream, peer)) if config.allows(peer_ip(peer)) => {
+                let router = router.clone();
+                tokio::spawn(async move {
+                    one(stream, router, limits).await;
+                    drop(slot);
+                });
+            }
+            Ok((stream, _)) => drop(stream),
+            Err(_) => tokio::time::sleep(REST).await,
+        }
+    }
+}
+
+fn peer_ip(peer: SocketAddr) -> IpAddr {
+    peer.ip().to_canonical()
+}
+
+/// One connection from its first byte to its last.
+async fn one<S>(stream: S, router: Router, limits: Limits)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+        router.clone().call(request.map(Body::new))
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.headers)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    // A client that breaks off is its own affair; one that stays too long is let finish its
+    // request first.
+    if tokio::time::timeout(limits.lifetime, connection.as_mut())
+        .await
+        .is_err()
+    {
+        connection.as_mut().graceful_shutdown();
+        let _ = tokio::time::timeout(limits.headers, connection).await;
+    }
+}

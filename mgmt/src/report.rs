@@ -1,0 +1,432 @@
+//! What the management API says, as plain data: the server fills it in, clients print it.
+//!
+//! Names in JSON are RouterOS's where it has one, in kebab case; counters count from the start of
+//! the gateway.
+
+use serde::{Deserialize, Serialize};
+
+use crate::problem::Problem;
+
+/// `/v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Status {
+    /// The version of the gateway.
+    pub version: String,
+    /// Its process.
+    pub pid: u32,
+    /// How long it has been running.
+    pub uptime_seconds: u64,
+    /// The configuration file.
+    pub config: String,
+    /// The generation of the program that judges packets.
+    pub generation: u32,
+    /// Whether every worker runs that generation already.
+    pub adopted: bool,
+    /// Reloads since the start.
+    pub reloads: Reloads,
+    /// One line per interface.
+    pub interfaces: Vec<Interface>,
+    /// One line per worker.
+    pub workers: Vec<Worker>,
+    /// The slow-path core.
+    pub slow_path: SlowPath,
+    /// Packet buffers.
+    pub memory: Memory,
+    /// What was noticed at start: no hugepages, for one.
+    pub notices: Vec<String>,
+}
+
+/// How reloads went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloads {
+    /// Reloads that took effect.
+    pub done: u64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// When the present configuration took effect, in seconds since 1970.
+    pub loaded_at: u64,
+}
+
+/// An interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// The device that carries it.
+    pub device: String,
+    /// Its VLAN, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub vlan_id: Option<u16>,
+    /// Its link address.
+    pub mac_address: String,
+    /// Its addresses.
+    pub address: Vec<String>,
+    /// The largest IP packet.
+    pub mtu: u16,
+    /// Whether its link is up.
+    pub running: bool,
+    /// Frames received and their bytes.
+    pub rx: Traffic,
+    /// Frames sent and their bytes.
+    pub tx: Traffic,
+    /// What the device itself lost; nothing for a VLAN, whose port has it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub device_errors: Option<DeviceErrors>,
+}
+
+/// Packets and bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What a device counts that never reached a worker, or never left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct DeviceErrors {
+    /// Frames lost because nobody fetched them in time.
+    pub rx_missed: u64,
+    /// Frames received broken.
+    pub rx_errors: u64,
+    /// Frames lost because there was no buffer.
+    pub rx_no_buffer: u64,
+    /// Frames that could not be sent.
+    pub tx_errors: u64,
+}
+
+/// A worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Worker {
+    /// Its number.
+    pub worker: u16,
+    /// Its core.
+    pub core: u32,
+    /// The generation it runs.
+    pub generation: u32,
+    /// Connections in its table.
+    pub connections: u64,
+    /// Room for connections in its table.
+    pub connections_max: u64,
+    /// Connections that timed out.
+    pub expired: u64,
+    /// Unassured connections that made room for new ones.
+    pub evicted: u64,
+    /// Frames received.
+    pub rx: Traffic,
+    /// Frames sent.
+    pub tx: Traffic,
+    /// Packets that the gateway made.
+    pub generated: u64,
+    /// Fragments it made of packets too large for their link.
+    pub fragments_made: u64,
+    /// Packets that ended here having done their work: ARP, neighbour discovery, echo.
+    pub consumed: u64,
+    /// Packets delivered to the host.
+    pub to_host: u64,
+    /// Packets given to the worker that owns their connection.
+    pub handed_over: u64,
+    /// Packets that other workers gave to this one.
+    pub taken_over: u64,
+    /// Packets waiting right now.
+    pub held: u64,
+    /// Packets dropped for any reason.
+    pub dropped: u64,
+    /// Turns of the loop that found work.
+    pub busy_polls: u64,
+    /// Turns of the loop that found none.
+    pub idle_polls: u64,
+    /// Packets given to the slow-path core, by cause.
+    pub punted: Vec<Count>,
+    /// Packets dropped, by reason; reasons that never occurred included.
+    pub drops: Vec<Count>,
+    /// Its rings.
+    pub rings: Vec<Ring>,
+}
+
+/// The slow-path core.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct SlowPath {
+    /// Its core.
+    pub core: u32,
+    /// Packets that it made.
+    pub generated: u64,
+    /// Packets that ended there having done their work.
+    pub consumed: u64,
+    /// Fragments it made of packets too large for their link.
+    pub fragments_made: u64,
+    /// Packets waiting there right now.
+    pub held: u64,
+    /// ICMP errors and resets that exceeded their limit.
+    pub answers_suppressed: u64,
+    /// Packets dropped, by reason.
+    pub drops: Vec<Count>,
+}
+
+/// A named count.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Count {
+    /// What is counted.
+    pub name: String,
+    /// How many.
+    pub packets: u64,
+}
+
+/// A ring between two cores.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Ring {
+    /// What it carries.
+    pub name: String,
+    /// How many entries wait in it.
+    pub used: u64,
+    /// How many fit.
+    pub size: u64,
+}
+
+/// Packet buffers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Memory {
+    /// Packet buffers in use.
+    pub mbufs_in_use: u64,
+    /// Packet buffers in all.
+    pub mbufs: u64,
+    /// Whether they are in hugepages.
+    pub hugepages: bool,
+}
+
+/// A rule, as `/v1/rules` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rule {
+    /// raw, nat or filter.
+    pub table: String,
+    /// The chain.
+    pub chain: String,
+    /// The place in the chain, from 1.
+    pub number: u32,
+    /// The rule in canonical words.
+    pub text: String,
+    /// The action's word.
+    pub action: String,
+    /// The comment.
+    pub comment: String,
+    /// Whether it is switched off.
+    pub disabled: bool,
+    /// Packets that matched.
+    pub packets: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// `file:line`.
+    pub source: String,
+}
+
+impl Rule {
+    /// `table/chain/N`, as verdicts and metrics name the rule.
+    pub fn name(&self) -> String {
+        format!("{}/{}/{}", self.table, self.chain, self.number)
+    }
+}
+
+/// `/v1/rules`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rules {
+    /// The rules, in the order of evaluation within each chain.
+    pub rules: Vec<Rule>,
+}
+
+/// A connection, as `/v1/connections` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Connection {
+    /// The worker that owns it.
+    pub worker: u16,
+    /// RouterOS's letters: S seen-reply, A assured, C confirmed, D dying, F fasttrack, s srcnat,
+    /// d dstnat, E expected.
+    pub flags: String,
+    /// The protocol by name, or by number if it has none.
+    pub protocol: String,
+    /// Where the first packet came from; `address:port` where there are ports.
+    pub src_address: String,
+    /// Where the first packet went to.
+    pub dst_address: String,
+    /// Where answers come from.
+    pub reply_src_address: String,
+    /// Where answers go to.
+    pub reply_dst_address: String,
+    /// The tracker's state: `established`, `time-wait`, `unreplied` …
+    pub state: String,
+    /// How long it lives if nothing comes.
+    pub timeout_seconds: u64,
+    /// How long it has lived.
+    pub age_seconds: u64,
+    /// Packets and bytes from the opener.
+    pub orig: Traffic,
+    /// Packets and bytes towards the opener.
+    pub repl: Traffic,
+    /// The connection mark, zero for none.
+    pub connection_mark: u32,
+}
+
+/// A page of `/v1/connections`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Connections {
+    /// The connections of this page.
+    pub connections: Vec<Connection>,
+    /// What to pass as `cursor` for the next page, nothing at the end.
+    pub next: Option<String>,
+}
+
+/// An address list, as `/v1/lists` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct AddressList {
+    /// Its name.
+    pub name: String,
+    /// How many prefixes it has.
+    pub prefixes: u64,
+    /// The prefixes, if the list was asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub address: Vec<String>,
+}
+
+/// `/v1/lists`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Lists {
+    /// The address lists.
+    pub address_lists: Vec<AddressList>,
+}
+
+/// A reason for drops, as `/v1/drops` lists it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct DropCount {
+    /// The reason's label.
+    pub reason: String,
+    /// What it means.
+    pub description: String,
+    /// How many packets, all cores together.
+    pub packets: u64,
+}
+
+/// `/v1/drops`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Drops {
+    /// Every reason, those that never occurred included.
+    pub drops: Vec<DropCount>,
+}
+
+/// `/v1/config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigInEffect {
+    /// The file it was read from.
+    pub file: String,
+    /// The generation it became.
+    pub generation: u32,
+    /// The configuration as YAML, as it was when it was loaded.
+    pub yaml: String,
+}
+
+/// A line of the log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogLine {
+    /// Its number, from 1.
+    pub sequence: u64,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// What was logged: `firewall` or `system`.
+    pub topic: String,
+    /// The line.
+    pub message: String,
+}
+
+/// `/v1/log`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Log {
+    /// The lines, oldest first.
+    pub lines: Vec<LogLine>,
+    /// What to pass as `after` to go on from here.
+    pub last: u64,
+    /// Lines that were wanted and are gone from the ring.
+    pub missed: u64,
+}
+
+/// The answer to `/v1/reload` if it took effect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Reloaded {
+    /// The generation that now judges packets.
+    pub generation: u32,
+    /// Whether every worker has taken it over already.
+    pub adopted: bool,
+    /// What looks wrong in the new configuration, as lines.
+    pub warnings: Vec<String>,
+    /// One line about the new configuration.
+    pub summary: String,
+}
+
+/// The answer to anything that failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Failed {
+    /// What is wrong and what to do.
+    pub error: String,
+    /// Every problem of a refused configuration.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub problems: Vec<ConfigProblem>,
+}
+
+/// A problem of a refused configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct ConfigProblem {
+    /// The file.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// The column, from 1.
+    pub column: u32,
+    /// `error` or `warning`.
+    pub severity: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl From<&Problem> for ConfigProblem {
+    fn from(problem: &Problem) -> Self {
+        Self {
+            file: problem.file.to_string(),
+            line: problem.span.line,
+            column: problem.span.column,
+            severity: problem.severity.name().to_owned(),
+            message: problem.message.clone(),
+        }
+    }
+}
+
+impl std::fmt::Display for ConfigProblem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{}:{}:{}: {}: {}",
+            self.file, self.line, self.column, self.severity, self.message
+        )
+    }
+}
