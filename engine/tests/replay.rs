@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
 use turnpike_conntrack::tuple::Proto;
-use turnpike_engine::pcap::{CaptureError, MADE_UP_MAC, Stamp};
+use turnpike_engine::pcap::{
+    CaptureError, CaptureFile, CaptureWriter, MADE_UP_MAC, Precision, Stamp,
+};
 use turnpike_engine::replay::{Checksums, ReplayError, Resolution, run};
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
@@ -197,6 +199,24 @@ fn frames_keep_their_stamps_and_go_to_a_made_up_neighbour() {
     let out = replay(&[("lan", &[(7, syn())])], |_| {}).sent("wan");
     assert_eq!(out[0].stamp, Stamp((START_US + 7) * 1_000));
     assert_eq!(out[0].frame[..6], MADE_UP_MAC.0);
+}
+
+#[test]
+fn stamps_keep_their_nanoseconds_on_packets_and_on_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("nano.pcap"), dir.path().join("out"));
+    let mut writer = CaptureWriter::new(Vec::new(), Precision::Nano).unwrap();
+    let stamps = [5, 1_000_000_007].map(Stamp);
+    writer.write(stamps[0], &syn()).unwrap();
+    let echo = ping("192.168.88.10", "192.168.88.1", 8).frame().unwrap();
+    writer.write(stamps[1], &echo).unwrap();
+    fs::write(&path, writer.finish().unwrap()).unwrap();
+    run(config(&[("lan", &path)], &out)).unwrap();
+    let sent = |interface: &str| {
+        let mut file = CaptureFile::open(&out.join(interface)).unwrap();
+        file.next_packet().unwrap().stamp
+    };
+    assert_eq!([sent("wan.pcap"), sent("lan.pcap")], stamps);
 }
 
 #[test]
