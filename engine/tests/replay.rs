@@ -436,7 +436,10 @@ proptest! {
     /// `replay` itself checks that each packet is explained and that the books add up.
     #[test]
     fn garbled_frames_are_explained_too(
-        garbles in prop::collection::vec((0..8_usize, any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        garbles in prop::collection::vec(
+            (0..8_usize, any::<prop::sample::Index>(), any::<u8>()),
+            1..12,
+        ),
         learn in any::<bool>(),
     ) {
         let [(_, mut lan), (_, wan)] = story();
