@@ -25,7 +25,8 @@ for worker in 0 1; do
   at_least "connections on worker $worker" \
     "$(metric turnpike_connections "worker=\"$worker\"")" 1
 done
-at_least "frames handed over between workers" "$(metric turnpike_worker_handed_over_packets_total)" 1
+at_least "frames handed over between workers" \
+  "$(metric turnpike_worker_handed_over_packets_total)" 1
 iperf "IPv4 WAN to LAN" "$SERVER4" --parallel 16 --time "$load" --reverse
 iperf "IPv6 LAN to WAN" "$SERVER6" --parallel 16 --time "$load"
 iperf "IPv6 WAN to LAN" "$SERVER6" --parallel 16 --time "$load" --reverse
