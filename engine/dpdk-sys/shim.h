@@ -1,4 +1,4 @@
-/* What the engine needs of DPDK: its headers for bindgen, and callable forms of inline functions. */
+/* What the engine needs of DPDK: headers for bindgen, and callable forms of inline functions. */
 #ifndef TP_SHIM_H
 #define TP_SHIM_H
 

@@ -109,16 +109,33 @@ impl Exchange {
             && self.back.iter().all(Ring::is_empty)
     }
 
-    /// Frees every packet in the rings. For the end, when nobody takes out any more.
-    pub fn clear(&self) {
-        for ring in &self.handover {
-            while ring.pop().is_some() {}
+    /// Frees what is left in the rings and tells of each packet that is not accounted for yet, by
+    /// the worker it was from or for. For the end, when no thread runs any more.
+    pub fn clear(&self, mut stopped: impl FnMut(WorkerId)) {
+        for (worker, ring) in by_worker(&self.handover) {
+            while ring.pop().is_some() {
+                stopped(worker);
+            }
         }
-        for ring in &self.punts {
-            while ring.pop().is_some() {}
+        for (worker, ring) in by_worker(&self.punts) {
+            while let Some(punt) = ring.pop() {
+                // A notice is about a packet that was counted as dropped already.
+                if !punt.kind.is_notice() {
+                    stopped(worker);
+                }
+            }
         }
-        for ring in &self.back {
-            while ring.pop().is_some() {}
+        for (worker, ring) in by_worker(&self.back) {
+            while let Some(message) = ring.pop() {
+                match message {
+                    FromSlowPath::Neighbour(_) => {}
+                    FromSlowPath::Whole(..)
+                    | FromSlowPath::Send(..)
+                    | FromSlowPath::Forward(..)
+                    | FromSlowPath::Output(_)
+                    | FromSlowPath::Notice(_) => stopped(worker),
+                }
+            }
         }
     }
 
@@ -133,4 +150,8 @@ impl Exchange {
     pub fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Release);
     }
+}
+
+fn by_worker<T>(rings: &[Ring<T>]) -> impl Iterator<Item = (WorkerId, &Ring<T>)> {
+    (0..).map(WorkerId).zip(rings)
 }

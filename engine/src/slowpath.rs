@@ -76,7 +76,7 @@ impl SlowPathLoop {
             self.idle.after(polled).take();
             now = self.clock.now();
         }
-        self.end();
+        self.mailbox.close();
     }
 
     fn adopt(&mut self, now: Tick) {
@@ -133,17 +133,5 @@ impl SlowPathLoop {
                 }
             }
         }
-    }
-
-    /// Accounts for what was not handled in time, and lets nobody wait for an answer.
-    fn end(&mut self) {
-        for ring in self.exchange.punts() {
-            while let Some(punt) = ring.pop() {
-                if !punt.kind.is_notice() {
-                    self.counters.dropped(DropReason::Stopping).add(1);
-                }
-            }
-        }
-        self.mailbox.close();
     }
 }

@@ -143,7 +143,8 @@ impl WorkerLoop {
             self.idle.after(polled).take();
             now = self.clock.now();
         }
-        self.end();
+        self.worker.fold();
+        self.mailbox.close();
     }
 
     fn adopt(&mut self) {
@@ -261,19 +262,6 @@ impl WorkerLoop {
         for event in self.out.logs.drain(..) {
             self.exchange.log(event);
         }
-    }
-
-    /// Accounts for what did not get out in time, and lets nobody wait for an answer.
-    fn end(&mut self) {
-        while let Some(left) = self
-            .exchange
-            .handover_to(self.id)
-            .and_then(|ring| ring.pop())
-        {
-            self.worker.count_drop(left.buf, DropReason::Stopping);
-        }
-        self.worker.fold();
-        self.mailbox.close();
     }
 }
 

@@ -1,12 +1,15 @@
 //! Turnpike's management plane.
 //!
-//! What is here: YAML configuration with every error at its place, and its translation into the
-//! pipeline's `Policy` and the engine's settings.
+//! From the outside in: [`cli`] is the `turnpike` command; [`daemon`] runs a gateway and is what
+//! [`api`] and [`metrics`] ask through [`running`], in the words of [`report`]; [`client`] asks the
+//! same from another process. [`config`] turns [`yaml`] into the pipeline's policy and the engine's
+//! settings, or into every [`problem`] at its place.
 
 pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod daemon;
 pub mod logs;
 pub mod metrics;
 pub mod problem;

@@ -73,13 +73,18 @@ impl Default for Logs {
 impl Logs {
     /// Keeps a line and writes it to standard error, unless this second's lines are used up.
     pub fn write(&self, topic: Topic, message: String) {
+        self.write_at(now_ms(), topic, message);
+    }
+
+    /// The same for something that happened earlier, at `time_ms` since 1970.
+    pub fn write_at(&self, time_ms: u64, topic: Topic, message: String) {
         let lines = {
             let mut inner = self.lock();
             let written = inner.limit.admit(Instant::now(), topic, &message);
             if written.is_empty() {
                 inner.suppressed_total += 1;
             }
-            inner.keep(topic, message);
+            inner.keep(time_ms, topic, message);
             written
         };
         let mut stderr = std::io::stderr().lock();
@@ -126,14 +131,14 @@ impl Logs {
 }
 
 impl Inner {
-    fn keep(&mut self, topic: Topic, message: String) {
+    fn keep(&mut self, time_ms: u64, topic: Topic, message: String) {
         if self.lines.len() == LINES_MAX {
             self.lines.pop_front();
         }
         self.last += 1;
         self.lines.push_back(LogLine {
             sequence: self.last,
-            time_ms: now_ms(),
+            time_ms,
             topic: topic.name().to_owned(),
             message,
         });
@@ -183,7 +188,7 @@ mod tests {
         {
             let mut inner = logs.lock();
             for n in 0..LINES_MAX + 10 {
-                inner.keep(Topic::Firewall, format!("line {n}"));
+                inner.keep(0, Topic::Firewall, format!("line {n}"));
             }
         }
         let newest = logs.read(0, 2);

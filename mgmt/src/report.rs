@@ -33,6 +33,12 @@ pub struct Status {
     pub slow_path: SlowPath,
     /// Packet buffers.
     pub memory: Memory,
+    /// Connections that are found through the steering map.
+    pub steered_connections: u64,
+    /// Log lines that standard error did not get, for more than its limit a second.
+    pub log_lines_suppressed: u64,
+    /// Log events that were lost before they became lines.
+    pub log_events_lost: u64,
     /// What was noticed at start: no hugepages, for one.
     pub notices: Vec<String>,
 }
@@ -57,6 +63,8 @@ pub struct Interface {
     pub name: String,
     /// The device that carries it.
     pub device: String,
+    /// DPDK's driver for the device.
+    pub driver: String,
     /// Its VLAN, if it is one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub vlan_id: Option<u16>,
@@ -155,16 +163,26 @@ pub struct Worker {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub struct SlowPath {
-    /// Its core.
-    pub core: u32,
+    /// Its core, if it is pinned to one.
+    pub core: Option<u32>,
+    /// The generation it runs.
+    pub generation: u32,
     /// Packets that it made.
     pub generated: u64,
     /// Packets that ended there having done their work.
     pub consumed: u64,
     /// Fragments it made of packets too large for their link.
     pub fragments_made: u64,
+    /// Packets delivered to the host.
+    pub to_host: u64,
     /// Packets waiting there right now.
     pub held: u64,
+    /// Packets dropped for any reason.
+    pub dropped: u64,
+    /// Turns of its loop that found work.
+    pub busy_polls: u64,
+    /// Turns of its loop that found none.
+    pub idle_polls: u64,
     /// ICMP errors and resets that exceeded their limit.
     pub answers_suppressed: u64,
     /// Packets dropped, by reason.
@@ -189,8 +207,6 @@ pub struct Ring {
     pub name: String,
     /// How many entries wait in it.
     pub used: u64,
-    /// How many fit.
-    pub size: u64,
 }
 
 /// Packet buffers.

@@ -6,11 +6,13 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use turnpike_mgmt::api::{Limits, bind, metrics_router, router, serve_metrics, serve_socket};
+use turnpike_mgmt::api::{
+    Limits, bind, metrics_router, open_metrics, router, serve_metrics, serve_socket,
+};
 use turnpike_mgmt::client::{Client, ClientError};
 use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::report::{
@@ -267,15 +269,11 @@ fn scrape(allowed: &[&str]) -> String {
         port,
         allowed: allowed.iter().map(|net| net.parse().unwrap()).collect(),
     };
-    let (open, opened) = mpsc::channel();
+    let listener = open_metrics(port).unwrap();
     runtime.spawn(async move {
         let router = metrics_router(Arc::new(MadeUp::default()));
-        serve_metrics(config, router, Limits::default(), move || {
-            open.send(()).unwrap()
-        })
-        .await
+        serve_metrics(listener, config, router, Limits::default()).await
     });
-    opened.recv_timeout(Duration::from_secs(5)).unwrap();
     let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
     stream
         .set_read_timeout(Some(Duration::from_secs(5)))

@@ -295,7 +295,7 @@ fn settings_have_their_defaults_and_take_what_is_written() {
     );
     assert_eq!(
         (config.engine.hugepages, config.engine.mbufs),
-        (Hugepages::No, 8192)
+        (Hugepages::No, Some(8192))
     );
     let metrics = config.services.metrics.unwrap();
     assert!(metrics.allows("10.1.1.1".parse().unwrap()));
@@ -321,7 +321,7 @@ fn what_is_fixed_at_start_is_named_when_it_changes() {
     let moved = Config::parse(&text, "t.yaml", Path::new("."))
         .unwrap()
         .engine;
-    assert_eq!(old.start_only_changes(&moved), ["interfaces.wan"]);
+    assert_eq!(old.start_only_changes(&moved), ["interfaces.wan.device"]);
 }
 
 #[test]

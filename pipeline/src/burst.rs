@@ -1,10 +1,13 @@
 //! A burst: up to 64 packets on their way through the stages, and a mask of those still alive.
 
 use turnpike_conntrack::ids::{ConnState, FlowRef};
+use turnpike_conntrack::segment::Checksum;
 
+use crate::buffer::Buffer;
 use crate::ids::{IfaceId, PortId, RuleId};
 use crate::nexthop::NextHopId;
 use crate::packet::parse::Parsed;
+use crate::packet::verify::verify_l4;
 
 /// The most packets in one burst.
 pub const BURST_MAX: usize = 64;
@@ -81,9 +84,17 @@ pub struct Meta {
     pub way: Way,
     /// The rule that decided, when one did.
     pub rule: Option<RuleId>,
+    /// What [`Meta::checksum`] found, once it has looked.
+    pub verified: Option<Checksum>,
 }
 
 impl Meta {
+    /// Whether the packet's layer-4 checksum is right; summed up once, however often it is asked.
+    pub fn checksum<B: Buffer>(&mut self, buf: &B) -> Checksum {
+        let parsed = &self.parsed;
+        *self.verified.get_or_insert_with(|| verify_l4(buf, parsed))
+    }
+
     /// The connection state that rules and verdict lists see, if it is known yet.
     pub const fn state(&self) -> Option<ConnState> {
         match self.track {

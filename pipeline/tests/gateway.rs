@@ -4,131 +4,19 @@
 
 mod sim;
 
-use std::net::SocketAddr;
-
+use sim::packets::{ACK, SYN, SYN_ACK, at, balanced, echo, one, tcp, to_gateway, udp};
 use sim::{
-    HOST_MAC, LAN, LAN_IF, LAN_MAC, PEER_MAC, Sim, WAN, WAN_IF, WAN_MAC, ip, is,
-    masquerading_policy, open_policy, rule, states,
+    LAN, LAN_IF, PEER_MAC, Sim, WAN, WAN_IF, WAN_MAC, ip, is, masquerading_policy, open_policy,
+    rule, states,
 };
 use turnpike_conntrack::ids::ConnState;
-use turnpike_conntrack::segment::Checksum;
-use turnpike_conntrack::tuple::{Proto, Tuple, V4};
-use turnpike_pipeline::buffer::HeapBuffer;
+use turnpike_conntrack::tuple::{Proto, V4};
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::{Mac, PortId};
 use turnpike_pipeline::nexthop::Neighbours;
-use turnpike_pipeline::packet::arp::{self, ArpKind, Station};
-use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
-use turnpike_pipeline::packet::fragment::fragment;
-use turnpike_pipeline::packet::parse::{Net, Parsed, parse};
+use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
 use turnpike_pipeline::packet::quoted::quoted;
-use turnpike_pipeline::packet::reassembly::{Limits, Reassembler};
-use turnpike_pipeline::packet::verify::verify_l4;
-use turnpike_pipeline::policy::{
-    Action, AddressRange, Matchers, PortSet, RejectWith, Translation, Unreachable,
-};
+use turnpike_pipeline::policy::{Action, AddressRange, Matchers, PortSet, Translation};
 use turnpike_pipeline::witness::Ending;
-
-const SYN: u8 = 0x02;
-const SYN_ACK: u8 = 0x12;
-const ACK: u8 = 0x10;
-const RST: u8 = 0x04;
-
-fn at(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// Towards the gateway, from whoever is on that side.
-fn to_gateway(port: PortId, craft: Craft) -> Vec<u8> {
-    let (dst, src) = if port == LAN {
-        (LAN_MAC, HOST_MAC)
-    } else {
-        (WAN_MAC, PEER_MAC)
-    };
-    craft.macs(dst, src).frame().unwrap()
-}
-
-fn tcp(port: PortId, src: &str, dst: &str, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
-    let spec = TcpSpec {
-        flags,
-        seq,
-        ack,
-        ..TcpSpec::default()
-    };
-    to_gateway(port, Craft::tcp(at(src), at(dst), spec).unwrap())
-}
-
-fn udp(port: PortId, src: &str, dst: &str) -> Vec<u8> {
-    to_gateway(
-        port,
-        Craft::udp(at(src), at(dst)).unwrap().payload(b"hello"),
-    )
-}
-
-fn echo(port: PortId, src: &str, dst: &str, kind: u8, id: u16) -> Vec<u8> {
-    let spec = IcmpSpec {
-        kind,
-        id,
-        ..IcmpSpec::default()
-    };
-    to_gateway(
-        port,
-        Craft::icmp(ip(src), ip(dst), spec)
-            .unwrap()
-            .payload(b"ping"),
-    )
-}
-
-/// What a frame says, having checked that it is a sound one.
-struct Seen {
-    parsed: Parsed,
-    frame: Vec<u8>,
-}
-
-impl Seen {
-    fn tuple(&self) -> Tuple<V4> {
-        self.parsed.tuple::<V4>(&self.frame).unwrap()
-    }
-
-    fn words(&self) -> String {
-        let (src, dst) = (
-            self.parsed.src_ip(&self.frame),
-            self.parsed.dst_ip(&self.frame),
-        );
-        let ports = self.parsed.ports().map(|(s, d)| (s.0, d.0));
-        match ports {
-            Some((s, d)) => format!("{}:{s} > {}:{d}", src.unwrap(), dst.unwrap()),
-            None => format!("{} > {}", src.unwrap(), dst.unwrap()),
-        }
-    }
-}
-
-fn see(frame: &[u8]) -> Seen {
-    let mut buf = HeapBuffer::new(frame.to_vec(), 0);
-    let parsed = parse(&mut buf).expect("the gateway sends sound frames");
-    if parsed.net != Net::Arp {
-        assert_eq!(
-            verify_l4(&buf, &parsed),
-            Checksum::Good,
-            "layer-4 checksum of {parsed:?}"
-        );
-    }
-    Seen {
-        parsed,
-        frame: frame.to_vec(),
-    }
-}
-
-fn one(sent: &[(PortId, Vec<u8>)], port: PortId) -> Seen {
-    assert_eq!(sent.len(), 1, "one frame is sent");
-    assert_eq!(sent[0].0, port);
-    see(&sent[0].1)
-}
-
-fn balanced(sim: &Sim) {
-    let (came, went) = sim.books();
-    assert_eq!(came, went, "the books add up");
-}
 
 #[test]
 fn a_packet_is_forwarded_with_one_hop_less_and_its_neighbours_address() {
@@ -210,128 +98,6 @@ fn an_echo_goes_through_masquerade_by_its_identifier() {
     assert_eq!(one(&out, WAN).words(), "203.0.113.2 > 198.51.100.7");
     let back = sim.inject(WAN, echo(WAN, "198.51.100.7", "203.0.113.2", 0, 77));
     assert_eq!(one(&back, LAN).words(), "198.51.100.7 > 192.168.88.10");
-}
-
-#[test]
-fn the_gateway_answers_echo_in_both_families() {
-    let mut sim = Sim::new(&open_policy(), 1);
-    let v4 = sim.inject(LAN, echo(LAN, "192.168.88.10", "192.168.88.1", 8, 7));
-    let seen = one(&v4, LAN);
-    assert_eq!(seen.words(), "192.168.88.1 > 192.168.88.10");
-    assert_eq!(seen.parsed.icmp(), Some((0, 0)));
-    assert_eq!(sim.last_end().ending, Ending::Local);
-    let v6 = sim.inject(LAN, echo(LAN, "fd00:88::10", "fd00:88::1", 128, 7));
-    assert_eq!(one(&v6, LAN).parsed.icmp(), Some((129, 0)));
-    balanced(&sim);
-}
-
-#[test]
-fn the_gateway_answers_arp_for_its_own_address_only() {
-    let mut sim = Sim::new(&open_policy(), 1);
-    let ask = |wanted| {
-        let mut frame = Vec::new();
-        let host = Station {
-            mac: HOST_MAC,
-            ip: [192, 168, 88, 10],
-        };
-        arp::request(&mut frame, host, Mac::BROADCAST, wanted);
-        frame
-    };
-    let sent = sim.inject(LAN, ask([192, 168, 88, 1]));
-    let seen = one(&sent, LAN);
-    let answer = arp::read(&seen.frame, &seen.parsed).unwrap();
-    assert_eq!(answer.kind, ArpKind::Reply);
-    assert_eq!(
-        answer.sender,
-        Station {
-            mac: LAN_MAC,
-            ip: [192, 168, 88, 1]
-        }
-    );
-    assert_eq!(seen.parsed.link.dst, HOST_MAC);
-    assert!(sim.inject(LAN, ask([192, 168, 88, 2])).is_empty());
-    assert_eq!(sim.last_end().ending, Ending::Consumed);
-    balanced(&sim);
-}
-
-#[test]
-fn a_packet_waits_until_its_neighbour_answers() {
-    let mut sim = Sim::with_neighbours(&open_policy(), 2, Neighbours::Learn, 100);
-    let sent = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
-    let seen = one(&sent, WAN);
-    let asked = arp::read(&seen.frame, &seen.parsed).unwrap();
-    assert_eq!(
-        (asked.kind, asked.target.ip),
-        (ArpKind::Request, [203, 0, 113, 1])
-    );
-    assert_eq!(sim.last_end().ending, Ending::Held);
-    balanced(&sim);
-    let mut answer = Vec::new();
-    arp::reply(
-        &mut answer,
-        Station {
-            mac: PEER_MAC,
-            ip: [203, 0, 113, 1],
-        },
-        asked.sender,
-    );
-    let released = sim.inject(WAN, answer);
-    let seen = one(&released, WAN);
-    assert_eq!(seen.words(), "192.168.88.10:4000 > 198.51.100.7:53");
-    assert_eq!((seen.parsed.link.dst, seen.parsed.ttl), (PEER_MAC, 63));
-    let next = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
-    assert_eq!(one(&next, WAN).parsed.link.dst, PEER_MAC);
-    balanced(&sim);
-}
-
-#[test]
-fn a_neighbour_that_stays_silent_is_reported_to_the_inside_host() {
-    let mut sim = Sim::with_neighbours(&masquerading_policy(), 1, Neighbours::Learn, 100);
-    let mut ask = Vec::new();
-    let host = Station {
-        mac: HOST_MAC,
-        ip: [192, 168, 88, 10],
-    };
-    arp::request(&mut ask, host, Mac::BROADCAST, [192, 168, 88, 1]);
-    sim.inject(LAN, ask);
-    sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
-    let mut sent = Vec::new();
-    for _ in 0..3 {
-        sent = sim.advance(1_000);
-    }
-    let seen = one(&sent, LAN);
-    assert_eq!(seen.parsed.icmp(), Some((3, 1)));
-    let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
-    assert_eq!(quote.tuple.src, [192, 168, 88, 10]);
-    balanced(&sim);
-}
-
-#[test]
-fn the_last_hop_of_a_packet_is_reported_in_the_senders_words() {
-    let mut sim = Sim::new(&masquerading_policy(), 1);
-    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:33434"))
-        .unwrap()
-        .ttl(1);
-    let seen = one(&sim.inject(LAN, to_gateway(LAN, craft)), LAN);
-    assert_eq!(seen.words(), "192.168.88.1 > 192.168.88.10");
-    assert_eq!(seen.parsed.icmp(), Some((11, 0)));
-    assert_eq!(sim.last_end().reason, Some(DropReason::TtlExceeded));
-    assert_eq!(sim.connections(), 0);
-    balanced(&sim);
-}
-
-#[test]
-fn a_packet_too_big_for_its_link_is_reported_with_the_links_size() {
-    let mut policy = masquerading_policy();
-    policy.interfaces[1].mtu = 1_400;
-    let mut sim = Sim::new(&policy, 1);
-    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
-    let craft = craft.flags(0x4000).payload_len(1_450);
-    let seen = one(&sim.inject(LAN, to_gateway(LAN, craft)), LAN);
-    assert_eq!(seen.parsed.icmp(), Some((3, 4)));
-    let l4 = usize::from(seen.parsed.l4);
-    assert_eq!(&seen.frame[l4 + 6..l4 + 8], &1_400_u16.to_be_bytes());
-    balanced(&sim);
 }
 
 #[test]
@@ -443,48 +209,6 @@ fn a_dropped_first_packet_leaves_no_connection() {
     );
     assert!(end.rule.is_some());
     assert_eq!(sim.connections(), 0);
-    balanced(&sim);
-}
-
-#[test]
-fn reject_tells_the_sender_by_reset_or_by_icmp() {
-    let mut policy = open_policy();
-    let only = |proto| Matchers {
-        protocol: Some(is(proto)),
-        ..Matchers::default()
-    };
-    let forward = &mut policy.filter.chains[1].rules;
-    forward.push(rule(only(Proto::TCP), Action::Reject(RejectWith::TcpReset)));
-    let prohibited = RejectWith::Icmp(Unreachable::AdminProhibited);
-    forward.push(rule(only(Proto::UDP), Action::Reject(prohibited)));
-    let mut sim = Sim::new(&policy, 1);
-    let syn = tcp(LAN, "192.168.88.10:40000", "198.51.100.7:443", SYN, 100, 0);
-    let seen = one(&sim.inject(LAN, syn), LAN);
-    assert_eq!(seen.words(), "198.51.100.7:443 > 192.168.88.10:40000");
-    assert_eq!(seen.parsed.tcp().unwrap().flags & RST, RST);
-    assert_eq!(sim.last_end().ending, Ending::Reject);
-    let datagram = udp(LAN, "192.168.88.10:4000", "198.51.100.7:53");
-    assert_eq!(
-        one(&sim.inject(LAN, datagram), LAN).parsed.icmp(),
-        Some((3, 13))
-    );
-    balanced(&sim);
-}
-
-#[test]
-fn nothing_listens_on_the_gateway_and_it_says_so() {
-    let mut sim = Sim::new(&open_policy(), 1);
-    let syn = tcp(LAN, "192.168.88.10:40000", "192.168.88.1:22", SYN, 100, 0);
-    assert_eq!(
-        one(&sim.inject(LAN, syn), LAN).parsed.tcp().unwrap().flags & RST,
-        RST
-    );
-    let datagram = udp(LAN, "192.168.88.10:4000", "192.168.88.1:53");
-    assert_eq!(
-        one(&sim.inject(LAN, datagram), LAN).parsed.icmp(),
-        Some((3, 3))
-    );
-    assert_eq!(sim.last_end().reason, Some(DropReason::NoListener));
     balanced(&sim);
 }
 
@@ -688,60 +412,5 @@ fn with_two_workers_what_has_no_port_is_steered_to_its_owner() {
     }
     let handed_over: u64 = sim.counters.iter().map(|c| c.handed_over.read()).sum();
     assert!(handed_over > 0, "some replies hash to the other worker");
-    balanced(&sim);
-}
-
-/// `craft` cut into pieces for a link of `mtu` bytes.
-fn pieces_of(port: PortId, craft: Craft, mtu: u16) -> Vec<Vec<u8>> {
-    let mut pieces = Vec::new();
-    fragment(&to_gateway(port, craft), mtu, |piece| {
-        pieces.push(piece.to_vec())
-    })
-    .unwrap();
-    pieces
-}
-
-#[test]
-fn fragments_are_translated_as_the_packet_they_are_and_leave_in_pieces_again() {
-    let mut sim = Sim::new(&masquerading_policy(), 2);
-    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
-    let mut pieces = pieces_of(LAN, craft.payload_len(4_000).id(7), 1_500);
-    assert_eq!(pieces.len(), 3);
-    pieces.reverse();
-    let last = pieces.pop().unwrap();
-    for piece in pieces {
-        assert!(sim.inject(LAN, piece).is_empty());
-        assert_eq!(sim.last_end().ending, Ending::Held);
-        balanced(&sim);
-    }
-    let sent = sim.inject(LAN, last);
-    assert_eq!(sent.len(), 3);
-    let mut whole = Reassembler::new(Limits::default());
-    let mut frame = None;
-    for (port, piece) in sent {
-        assert_eq!(port, WAN);
-        let seen = see(&piece);
-        assert_eq!(seen.parsed.src_ip(&piece), Some(ip("203.0.113.2")));
-        assert!(seen.parsed.ip_len <= 1_500);
-        let buf = HeapBuffer::new(piece, 0);
-        let now = turnpike_conntrack::time::Tick::default();
-        frame = whole.insert(buf, &seen.parsed, now, &mut Vec::new());
-    }
-    let seen = see(&frame.expect("the pieces are a packet"));
-    assert_eq!(seen.words(), "203.0.113.2:4000 > 198.51.100.7:53");
-    assert_eq!(sim.connections(), 1);
-    balanced(&sim);
-}
-
-#[test]
-fn fragments_whose_packet_never_becomes_whole_are_dropped_in_time() {
-    let mut sim = Sim::new(&open_policy(), 1);
-    let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
-    let pieces = pieces_of(LAN, craft.payload_len(4_000), 1_500);
-    sim.inject(LAN, pieces[0].clone());
-    sim.advance(29_000);
-    assert_eq!(sim.last_end().ending, Ending::Held);
-    sim.advance(2_000);
-    assert_eq!(sim.last_end().reason, Some(DropReason::FragmentTimeout));
     balanced(&sim);
 }

@@ -54,6 +54,8 @@ pub enum PacketMemory {
     Auto,
     /// So many MiB.
     Mb(usize),
+    /// Room for so many packets.
+    Buffers(u32),
 }
 
 /// What a gateway is started with.
@@ -122,6 +124,17 @@ pub enum StartError {
         /// What was asked for, in MiB.
         given: usize,
         /// What is needed, in MiB.
+        needed: usize,
+    },
+    /// Fewer buffers than are needed.
+    #[error(
+        "{given} packet buffers are too few: these ports, queues and rings need {needed}; raise \
+         `mbufs`"
+    )]
+    Buffers {
+        /// What was asked for.
+        given: usize,
+        /// What is needed.
         needed: usize,
     },
     /// DPDK did not start.
@@ -201,7 +214,8 @@ impl GatewayConfig {
         // A thread's cache grows to one and a half times its size before it is flushed.
         let caches = (workers + 2) * POOL_CACHE as usize * 3 / 2;
         let needed = descriptors.sum::<usize>() + workers * rings + caches;
-        let needed_mb = (needed * BUFFER_COST_BYTES).div_ceil(1 << 20) + OVERHEAD_MB;
+        let mb_of = |buffers: usize| (buffers * BUFFER_COST_BYTES).div_ceil(1 << 20) + OVERHEAD_MB;
+        let needed_mb = mb_of(needed);
         let memory_mb = match self.memory {
             PacketMemory::Auto => needed_mb,
             PacketMemory::Mb(given) if given < needed_mb => {
@@ -211,6 +225,13 @@ impl GatewayConfig {
                 });
             }
             PacketMemory::Mb(given) => given,
+            PacketMemory::Buffers(given) => {
+                let given = usize::try_from(given).unwrap_or(usize::MAX);
+                if given < needed {
+                    return Err(StartError::Buffers { given, needed });
+                }
+                mb_of(given)
+            }
         };
         let buffers = ((memory_mb - OVERHEAD_MB) << 20) / BUFFER_COST_BYTES;
         Ok(Budget {
@@ -285,6 +306,11 @@ mod tests {
         let auto = config.budget(2).unwrap();
         // Every queue and every ring can be full at once.
         assert!(auto.buffers as usize >= 2 * (2_048 + 2_048 + 1_024 + 1_024));
+        config.memory = PacketMemory::Buffers(auto.buffers);
+        assert!(config.budget(2).unwrap().buffers >= auto.buffers);
+        config.memory = PacketMemory::Buffers(9);
+        let error = config.budget(2).unwrap_err().to_string();
+        assert!(error.starts_with("9 packet buffers are too few"), "{error}");
         config.memory = PacketMemory::Mb(auto.memory_mb - 1);
         let error = config.budget(2).unwrap_err().to_string();
         assert!(

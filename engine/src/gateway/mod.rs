@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
 use turnpike_pipeline::counters::WorkerCounters;
+use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::log::LogEvent;
 use turnpike_pipeline::nexthop::Neighbours;
@@ -249,8 +250,12 @@ impl Gateway {
             // A thread that panicked has said so; the others still end.
             let _panicked = thread.join();
         }
-        // A message may have come for a thread that had ended.
-        self.exchange.clear();
+        // With its thread gone, a worker's counters may be written here.
+        self.exchange.clear(|worker| {
+            if let Some(worker) = self.workers.get(usize::from(worker.0)) {
+                worker.counters.dropped(DropReason::Stopping).add(1);
+            }
+        });
     }
 }
 

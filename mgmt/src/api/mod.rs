@@ -8,5 +8,5 @@ mod serve;
 mod socket;
 
 pub use routes::{drops_of, metrics_router, router};
-pub use serve::{Limits, serve_metrics, serve_socket};
+pub use serve::{Limits, open_metrics, serve_metrics, serve_socket};
 pub use socket::{Bound, SocketError, bind};

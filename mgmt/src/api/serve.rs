@@ -1,7 +1,7 @@
 //! Listening: connections with limits on their number, their headers and their time.
 
 use std::convert::Infallible;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,37 +73,36 @@ pub async fn serve_socket(
 ///
 /// # Errors
 /// The port is taken, or may not be opened.
-async fn open(port: u16) -> std::io::Result<TcpListener> {
+pub fn open_metrics(port: u16) -> std::io::Result<std::net::TcpListener> {
     let both = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
-    match TcpListener::bind(both).await {
-        Ok(listener) => Ok(listener),
+    let listener = match std::net::TcpListener::bind(both) {
+        Ok(listener) => listener,
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => return Err(error),
         // A host without IPv6 has no such address.
-        Err(e) if e.kind() == std::io::ErrorKind::AddrInUse => Err(e),
-        Err(_) => TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], port))).await,
-    }
+        Err(_) => std::net::TcpListener::bind((Ipv4Addr::UNSPECIFIED, port))?,
+    };
+    listener.set_nonblocking(true)?;
+    Ok(listener)
 }
 
 /// Serves `router` on the metrics port for ever, to peers that the configuration allows.
 ///
-/// `ready` is called once the port is open.
-///
 /// # Errors
-/// The port is taken, or may not be opened.
+/// The listener cannot be used by the event loop.
 pub async fn serve_metrics(
+    listener: std::net::TcpListener,
     config: MetricsConfig,
     router: Router,
     limits: Limits,
-    ready: impl FnOnce(),
 ) -> std::io::Result<Infallible> {
-    let listener = open(config.port).await?;
-    ready();
+    let listener = TcpListener::from_std(listener)?;
     let slots = Arc::new(Semaphore::new(limits.connections));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             continue;
         };
         match listener.accept().await {
-            Ok((stream, peer)) if config.allows(peer_ip(peer)) => {
+            Ok((stream, peer)) if config.allows(peer.ip()) => {
                 let router = router.clone();
                 tokio::spawn(async move {
                     one(stream, router, limits).await;
@@ -114,10 +113,6 @@ pub async fn serve_metrics(
             Err(_) => tokio::time::sleep(REST).await,
         }
     }
-}
-
-fn peer_ip(peer: SocketAddr) -> IpAddr {
-    peer.ip().to_canonical()
 }
 
 /// One connection from its first byte to its last.

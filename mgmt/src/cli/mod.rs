@@ -10,7 +10,9 @@ mod connections;
 mod lists;
 mod log;
 mod reload;
+mod replay;
 mod rules;
+mod run;
 mod status;
 mod table;
 
@@ -18,6 +20,9 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+/// The configuration where none is named.
+const CONFIG_DEFAULT: &str = "/etc/turnpike/turnpike.yaml";
 
 /// A stateful firewall and NAT gateway on DPDK that speaks RouterOS's firewall vocabulary.
 #[derive(Debug, Parser)]
@@ -29,8 +34,12 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run the gateway in the foreground; SIGHUP reloads, SIGTERM stops
+    Run(run::Args),
     /// Check a configuration: every error with its place, exit 0 or 1
     Check(check::Args),
+    /// Send captures through the pipeline without a device, and write what comes out
+    Replay(replay::Args),
     /// Let a running gateway read its configuration again
     Reload(reload::Args),
     /// Show how a running gateway does
@@ -59,7 +68,9 @@ impl<E: std::error::Error> From<E> for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let ended = match cli.command {
+        Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Replay(args) => replay::run(args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Connections(args) => connections::run(&args),

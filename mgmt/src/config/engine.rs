@@ -8,14 +8,12 @@ use super::value::{choice, number};
 use crate::problem::Problems;
 use crate::yaml::Node;
 
-/// The packet buffers where no number is written.
-pub const MBUFS_DEFAULT: u32 = 65_536;
 /// The fewest packet buffers.
 pub const MBUFS_MIN: u32 = 4_096;
 /// The most packet buffers.
 pub const MBUFS_MAX: u32 = 16_777_216;
-/// The highest core number that can be written.
-pub const CORE_MAX: usize = 1_023;
+/// The highest core number that can be written; which cores there are is seen at start.
+pub const CORE_MAX: usize = 65_535;
 
 const ENGINE: Keys = Keys {
     of: "`engine`",
@@ -62,8 +60,8 @@ pub struct EngineConfig {
     pub idle: Idle,
     /// Whether hugepages are used.
     pub hugepages: Hugepages,
-    /// Packet buffers of the whole gateway.
-    pub mbufs: u32,
+    /// Packet buffers of the whole gateway; `None` takes as many as its queues can hold.
+    pub mbufs: Option<u32>,
     /// Connections of the whole gateway.
     pub max_entries: usize,
     /// The devices, by port number.
@@ -77,7 +75,7 @@ impl Default for EngineConfig {
             slow_path_core: 0,
             idle: Idle::Adaptive,
             hugepages: Hugepages::Auto,
-            mbufs: MBUFS_DEFAULT,
+            mbufs: None,
             max_entries: super::tracking::ENTRIES_DEFAULT,
             devices: Vec::new(),
         }
@@ -106,16 +104,19 @@ impl EngineConfig {
         .map(|(key, _)| key.to_owned())
         .collect();
         for (index, device) in next.devices.iter().enumerate() {
-            let same = self.devices.get(index).is_some_and(|old| {
-                (&old.name, &old.device, old.mtu) == (&device.name, &device.device, device.mtu)
-            });
-            if !same {
-                changed.push(format!("interfaces.{}", device.name));
+            let old = self
+                .devices
+                .get(index)
+                .filter(|old| old.name == device.name);
+            if old.is_none_or(|old| old.device != device.device) {
+                changed.push(format!("interfaces.{}.device", device.name));
+            } else if old.is_some_and(|old| old.mtu != device.mtu) {
+                changed.push(format!("interfaces.{}.mtu", device.name));
             }
         }
         let gone = |old: &&Device| !next.devices.iter().any(|new| new.name == old.name);
         let removed = self.devices.iter().filter(gone);
-        changed.extend(removed.map(|d| format!("interfaces.{}", d.name)));
+        changed.extend(removed.map(|d| format!("interfaces.{}.device", d.name)));
         changed
     }
 }
@@ -184,7 +185,7 @@ fn decode_memory(memory: Section<'_>, out: &mut EngineConfig, problems: &mut Pro
         let read = number(text, u64::from(MBUFS_MIN), u64::from(MBUFS_MAX));
         or_report(read, n.span, problems).and_then(|n| u32::try_from(n).ok())
     }) {
-        out.mbufs = mbufs;
+        out.mbufs = Some(mbufs);
     }
 }
 

@@ -46,8 +46,8 @@ pub struct Device {
     pub name: String,
     /// A PCI address or a vdev string, as DPDK takes it.
     pub device: String,
-    /// The largest IP packet of the port.
-    pub mtu: u16,
+    /// The largest IP packet of the port; `None` leaves what the device has.
+    pub mtu: Option<u16>,
     /// Where it was written.
     pub span: Span,
 }
@@ -120,8 +120,8 @@ impl Reader<'_> {
             );
         }
         let port = PortId(u8::try_from(index).unwrap_or(u8::MAX));
-        let mtu = section.and_then(|s| s.read("mtu", self.problems, mtu));
-        let mtu = mtu.unwrap_or(MTU_DEFAULT);
+        let written = section.and_then(|s| s.read("mtu", self.problems, mtu));
+        let mtu = written.unwrap_or(MTU_DEFAULT);
         let device = section
             .and_then(|s| s.required("device", "\"net_af_packet0,iface=eth1\"", self.problems));
         let text = device.and_then(|node| self.device(node));
@@ -136,7 +136,7 @@ impl Reader<'_> {
         self.out.devices.push(Device {
             name: name.clone(),
             device: text.unwrap_or_default(),
-            mtu,
+            mtu: written,
             span: device.map_or(entry.key_span, |d| d.span),
         });
         // Even a bad interface has its name, so that what mentions it is not an error as well.

@@ -205,21 +205,16 @@ fn decode(
     let mut engine = engine::decode(file.field("engine"), problems);
     engine.max_entries = tracking.max_entries;
     engine.devices = ports.devices;
-    let needed = needs_tracking(&tables);
     if tracking.enabled == Enabled::No {
         without_tracking(&tables, &tracking, problems);
     }
-    let policy = Policy {
+    let mut policy = Policy {
         interfaces: ports.interfaces,
         interface_lists,
         routes,
         address_lists,
         tracking: Tracking {
-            enabled: match tracking.enabled {
-                Enabled::Auto => needed,
-                Enabled::Yes => true,
-                Enabled::No => false,
-            },
+            enabled: tracking.enabled == Enabled::Yes,
             loose_tcp: tracking.loose_tcp.is_on(),
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
@@ -228,22 +223,15 @@ fn decode(
         nat: tables.nat,
         filter: tables.filter,
     };
+    if tracking.enabled == Enabled::Auto {
+        policy.tracking.enabled = policy.needs_tracking();
+    }
     Some((policy, engine, services))
 }
 
 fn enabled_rules(table: &Table) -> impl Iterator<Item = &Rule> {
     let rules = table.chains.iter().flat_map(|c| &c.rules);
     rules.filter(|r| !r.disabled)
-}
-
-/// Whether `enabled: auto` means on: something translates or asks about connections.
-fn needs_tracking(tables: &firewall::Tables) -> bool {
-    let asks = |rule: &Rule| {
-        rule.matchers.connection_state.is_some()
-            || rule.matchers.connection_nat_state.is_some()
-            || rule.action == Action::Fasttrack
-    };
-    enabled_rules(&tables.nat).next().is_some() || enabled_rules(&tables.filter).any(asks)
 }
 
 /// With tracking off nothing can be translated, and a rule about states does not do what it says.

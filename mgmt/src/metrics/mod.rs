@@ -302,6 +302,21 @@ fn slow_path(status: &Status, families: &mut Families) -> Result<(), prometheus:
             slow.fragments_made,
         ),
         (
+            "dropped_packets",
+            "Packets that the slow path dropped for any reason.",
+            slow.dropped,
+        ),
+        (
+            "busy_polls",
+            "Turns of the slow path's loop that found work.",
+            slow.busy_polls,
+        ),
+        (
+            "idle_polls",
+            "Turns of the slow path's loop that found none.",
+            slow.idle_polls,
+        ),
+        (
             "answers_suppressed",
             "ICMP errors and resets that exceeded their limit.",
             slow.answers_suppressed,
@@ -337,13 +352,9 @@ fn memory_and_rings(status: &Status, families: &mut Families) -> Result<(), prom
         families.gauge::<&str>(name, help, &[], &[(vec![], value)])?;
     }
     let mut used = Vec::new();
-    let mut size = Vec::new();
     for worker in &status.workers {
-        for ring in &worker.rings {
-            let labels = vec![worker.worker.to_string(), ring.name.clone()];
-            used.push((labels.clone(), ring.used));
-            size.push((labels, ring.size));
-        }
+        let rings = worker.rings.iter();
+        used.extend(rings.map(|r| (vec![worker.worker.to_string(), r.name.clone()], r.used)));
     }
     families.gauge(
         "turnpike_ring_entries",
@@ -351,11 +362,23 @@ fn memory_and_rings(status: &Status, families: &mut Families) -> Result<(), prom
         &["worker", "ring"],
         &used,
     )?;
-    families.gauge(
-        "turnpike_ring_limit",
-        "Entries that fit into a ring between two cores.",
-        &["worker", "ring"],
-        &size,
+    families.gauge::<&str>(
+        "turnpike_steered_connections",
+        "Connections that are found through the steering map.",
+        &[],
+        &[(vec![], status.steered_connections)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_log_lines_suppressed_total",
+        "Log lines that standard error did not get.",
+        &[],
+        &[(vec![], status.log_lines_suppressed)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_log_events_lost_total",
+        "Log events that were lost before they became lines.",
+        &[],
+        &[(vec![], status.log_events_lost)],
     )
 }
 
@@ -408,7 +431,6 @@ mod tests {
             rings: vec![Ring {
                 name: "handover".into(),
                 used: 1,
-                size: 1024,
             }],
             ..Worker::default()
         };

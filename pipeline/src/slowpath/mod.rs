@@ -1,10 +1,10 @@
 //! The slow path: whatever needs a packet to be made, or to wait.
 //!
 //! Workers only forward. What they punt comes here: ARP and neighbour discovery, fragments,
-//! packets whose neighbour has to be resolved, echo requests to the gateway, packets too large for their link,
-//! and notices about dropped packets whose sender is to be told. One thread runs it in the engine;
-//! replay runs it inline. Everything it makes goes back to a worker and leaves through that
-//! worker's stages.
+//! packets whose neighbour has to be resolved, echo requests to the gateway, packets too large for
+//! their link, and notices about dropped packets whose sender is to be told. One thread runs it in
+//! the engine; replay runs it inline. Everything it makes goes back to a worker and leaves through
+//! that worker's stages.
 
 pub mod limit;
 pub mod neighbours;

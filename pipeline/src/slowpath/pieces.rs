@@ -1,4 +1,4 @@
-//! Fragments: received ones become packets again, and packets too large for a link become fragments.
+//! Fragments: received ones become packets again, packets too large for a link become fragments.
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;

@@ -80,6 +80,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         track,
         way: Way::Undecided,
         rule: None,
+        verified: None,
     };
     push(core, burst, buf, meta);
 }
@@ -127,6 +128,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 },
                 way: Way::Undecided,
                 rule: None,
+                verified: None,
             };
             push(core, burst, buf, meta);
         }

@@ -26,7 +26,6 @@ use crate::outbox::{ErrorKind, Outbox, PuntKind};
 use crate::packet::echo;
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
-use crate::packet::verify::verify_l4;
 use crate::policy::NatStateSet;
 use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
@@ -139,7 +138,7 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     if let Some(owner) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
         return Fate::Handover(owner);
     }
-    let checksum = verify_l4(buf, &meta.parsed);
+    let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
     let table = F::table(&core.conntrack);
     let admitted = quote.is_none()
@@ -425,7 +424,8 @@ fn open<F: Stack, B: Buffer, W: Witness<B>>(
         generation: core.program.generation,
         rule: meta.rule.map_or(u32::MAX, |rule| rule.0),
     };
-    let segment = segment(buf.head(), &meta.parsed, verify_l4(buf, &meta.parsed));
+    let checksum = meta.checksum(buf);
+    let segment = segment(buf.head(), &meta.parsed, checksum);
     let config = core.program.tracking_config;
     let table = F::table_mut(&mut core.conntrack);
     match table.commit(new, &segment, core.now, &config) {

@@ -16,7 +16,6 @@ use crate::burst::{BURST_MAX, Burst, Meta, Track};
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
 use crate::packet::tuple::IcmpRole;
-use crate::packet::verify::verify_l4;
 use crate::stages::family::Stack;
 use crate::witness::Witness;
 use crate::worker::Core;
@@ -55,10 +54,10 @@ pub fn run<F: Stack, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut B
 pub fn known<F: Stack, B: Buffer, W>(
     core: &mut Core<W>,
     buf: &B,
-    meta: &Meta,
+    meta: &mut Meta,
     flow: FlowRef,
 ) -> Track {
-    let checksum = verify_l4(buf, &meta.parsed);
+    let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
     let table = F::table_mut(&mut core.conntrack);
     match table.track(flow, &segment, core.now, &core.program.tracking_config) {
@@ -72,8 +71,8 @@ pub fn known<F: Stack, B: Buffer, W>(
 ///
 /// The quoted packet is one that left this gateway, or its own: in the words of the side that
 /// sent the error, its tuple is the inverse of what that side sends in the same connection.
-fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &Meta) -> Track {
-    if verify_l4(buf, &meta.parsed) == Checksum::Bad {
+fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &mut Meta) -> Track {
+    if meta.checksum(buf) == Checksum::Bad {
         return Track::Invalid;
     }
     let Some(quote) = quoted::<F>(buf.head(), &meta.parsed) else {

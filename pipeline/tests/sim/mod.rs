@@ -1,6 +1,6 @@
 //! A gateway of N workers and its slow path, stepped on one thread with a clock of its own.
 //!
-//! Two ports: `lan` (192.168.88.1/24, fd00:88::1/64) and `wan` (203.0.113.2/24, 2001:db8:113::2/64),
+//! Ports: `lan` (192.168.88.1/24, fd00:88::1/64) and `wan` (203.0.113.2/24, 2001:db8:113::2/64),
 //! a default route by 203.0.113.1 and 2001:db8:113::1. Frames go in with [`Sim::inject`]; what
 //! comes out waits in [`Sim::sent`].
 
@@ -8,6 +8,8 @@
     dead_code,
     reason = "each test binary uses its own part of the harness"
 )]
+
+pub mod packets;
 
 use std::net::IpAddr;
 use std::sync::Arc;

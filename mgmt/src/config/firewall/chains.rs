@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{Action, Chain, Matchers, TableKind};
+use turnpike_pipeline::rules::linear::JUMP_DEPTH_MAX;
 
 use super::super::section::Word;
 use super::super::value::Name;
@@ -13,8 +14,6 @@ use crate::yaml::{Node, Value};
 
 /// The most chains of a table.
 pub const CHAINS_MAX: usize = 4_096;
-/// The deepest that chains may jump into one another.
-pub const JUMPS_MAX: usize = 16;
 
 /// Every name that is a built-in chain somewhere.
 const BUILT_IN: &[&str] = &[
@@ -225,10 +224,10 @@ fn refuse_loops(chains: &ChainNames, graph: &Graph, problems: &mut Problems) {
                     stack.push((chain, next + 1, deepest));
                 }
                 Depth::Known(below) => {
-                    if below + 1 == JUMPS_MAX + 1 {
+                    if below + 1 == JUMP_DEPTH_MAX + 1 {
                         problems.error(
                             span,
-                            format!("chains jump more than {JUMPS_MAX} deep from here"),
+                            format!("chains jump more than {JUMP_DEPTH_MAX} deep from here"),
                         );
                     }
                     stack.push((chain, next + 1, deepest.max(below + 1)));

@@ -1,0 +1,121 @@
+//! `turnpike replay`: captures through the same pipeline, without a device.
+
+use std::fmt::Write;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use turnpike_engine::replay::{self, Checksums, Entry, Input, ReplayConfig, Resolution, Summary};
+
+use super::{CONFIG_DEFAULT, Failure, complain, say};
+use crate::config::Config;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// The configuration
+    #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
+    config: PathBuf,
+    /// A capture and where its packets enter: an interface, or `auto` for the one that the route
+    /// back to each packet's source points to
+    #[arg(long = "in", value_name = "INTERFACE=PCAP", required = true)]
+    inputs: Vec<Source>,
+    /// The directory for what comes out
+    #[arg(long, value_name = "DIR")]
+    out_dir: PathBuf,
+    /// Where everything random starts: the same seed, the same bytes out
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Recompute checksums first, for captures taken on a host with checksum offload
+    #[arg(long)]
+    fix_checksums: bool,
+    /// How neighbours are found
+    #[arg(long, value_enum, default_value_t = Neighbours::Assume)]
+    neighbours: Neighbours,
+}
+
+#[derive(Debug, Clone)]
+struct Source(Input);
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let example = "write, for example, lan=a.pcap or auto=a.pcap";
+        let (entry, path) = text.split_once('=').ok_or(example)?;
+        if entry.is_empty() || path.is_empty() {
+            return Err(example.to_owned());
+        }
+        let entry = match entry {
+            "auto" => Entry::Auto,
+            name => Entry::Interface(name.to_owned()),
+        };
+        Ok(Self(Input {
+            entry,
+            path: path.into(),
+        }))
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Neighbours {
+    /// Every neighbour has a made-up address
+    Assume,
+    /// By the ARP and neighbour discovery that the captures hold
+    Learn,
+}
+
+pub(super) fn run(args: Args) -> Result<(), Failure> {
+    let config = Config::load(&args.config)?;
+    for warning in &config.warnings {
+        complain(&warning.to_string());
+    }
+    let summary = replay::run(ReplayConfig {
+        policy: config.policy,
+        max_entries: config.engine.max_entries,
+        inputs: args.inputs.into_iter().map(|s| s.0).collect(),
+        out_dir: args.out_dir.clone(),
+        seed: args.seed,
+        checksums: if args.fix_checksums {
+            Checksums::Fix
+        } else {
+            Checksums::Keep
+        },
+        resolution: match args.neighbours {
+            Neighbours::Assume => Resolution::Assume,
+            Neighbours::Learn => Resolution::Learn,
+        },
+    })
+    .map_err(|e| Failure(format!("error: {e}")))?;
+    for input in &summary.inputs {
+        if let Some(damage) = &input.damage {
+            complain(&format!("warning: {}: {damage}", input.path.display()));
+        }
+        if input.passed_over > 0 {
+            complain(&format!(
+                "warning: {}: {} packets of a link type that cannot become Ethernet were passed \
+                 over",
+                input.path.display(),
+                input.passed_over
+            ));
+        }
+    }
+    say(&human(&summary, &args.out_dir))
+}
+
+fn human(summary: &Summary, out_dir: &std::path::Path) -> String {
+    let verdicts: Vec<String> = summary
+        .verdicts
+        .iter()
+        .map(|(verdict, packets)| format!("{verdict} {packets}"))
+        .collect();
+    let mut text = format!("{} packets: {}\n", summary.packets, verdicts.join(", "));
+    // Writing into a string cannot fail.
+    if summary.undecided > 0 {
+        let _ = writeln!(
+            text,
+            "{} packets entered by the first interface: no route points back to their source",
+            summary.undecided
+        );
+    }
+    let _ = writeln!(text, "written to {}", out_dir.display());
+    text
+}

@@ -1,0 +1,278 @@
+//! A running gateway: started, watched, reloaded and stopped.
+//!
+//! The main thread waits for signals. A thread of its own takes log events from the engine; the
+//! API runs on a small event loop. What they share is the [`Daemon`].
+
+mod connections;
+mod listeners;
+mod reload;
+mod status;
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Duration;
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use turnpike_conntrack::ids::Generation;
+use turnpike_engine::gateway::{Gateway, GatewayConfig, PacketMemory, PortSpec, StartError};
+use turnpike_engine::hugepages;
+use turnpike_engine::idle::IdlePolicy;
+use turnpike_pipeline::interfaces::PortFacts;
+use turnpike_pipeline::program::{CompileContext, Program};
+
+use crate::api::{self, SocketError};
+use crate::config::engine::{EngineConfig, Hugepages, Idle};
+use crate::config::{Config, Refused};
+use crate::logs::{Logs, Topic, now_ms};
+use crate::report::Reloads;
+use listeners::Listeners;
+
+/// How often log events are fetched from the engine.
+const LOG_LOOK: Duration = Duration::from_millis(50);
+/// How many old programs are kept to name the rules of late log events.
+const PROGRAMS_KEPT: usize = 8;
+
+/// Why a gateway did not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is wrong.
+    #[error("{0}")]
+    Config(#[from] Refused),
+    /// The management socket cannot be had.
+    #[error("error: {0}")]
+    Socket(#[from] SocketError),
+    /// The metrics port cannot be had.
+    #[error(
+        "error: cannot listen on metrics port {port}: {source}; stop what uses it, or write \
+         another `services: {{ metrics: {{ port: … }} }}`"
+    )]
+    MetricsPort {
+        /// The port.
+        port: u16,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The engine did not start.
+    #[error("error: {0}")]
+    Start(#[from] StartError),
+    /// The system refuses something every process needs.
+    #[error("error: {what}: {source}")]
+    System {
+        /// What was wanted.
+        what: &'static str,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// A running gateway with everything around it.
+pub struct Daemon {
+    path: PathBuf,
+    /// Taken out when it stops.
+    gateway: RwLock<Option<Gateway>>,
+    state: Mutex<State>,
+    logs: Logs,
+    stopping: AtomicBool,
+}
+
+/// What changes with a reload.
+struct State {
+    config: Config,
+    reloads: Reloads,
+    programs: VecDeque<Arc<Program>>,
+}
+
+/// Runs a gateway with the configuration at `path` until it is told to stop.
+///
+/// # Errors
+/// Why it did not start; once it runs, it ends well.
+pub fn run(path: PathBuf) -> Result<(), RunError> {
+    let config = Config::load(&path)?;
+    let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
+    // Before anything is started: a signal during the start is answered after it.
+    let mut signals =
+        Signals::new([SIGHUP, SIGTERM, SIGINT]).map_err(|source| RunError::System {
+            what: "cannot listen for signals",
+            source,
+        })?;
+    // The socket comes first: a second gateway must not get as far as the devices.
+    let socket = api::bind(&config.services.socket)?;
+    let listeners = Listeners::open(socket, config.services.metrics.clone())?;
+    let daemon = Arc::new(Daemon::start(path, config)?);
+    for warning in warnings {
+        daemon.logs.write(Topic::System, warning);
+    }
+    let pump = daemon.pump()?;
+    let serving = listeners.serve(&daemon)?;
+    daemon.announce();
+    for signal in &mut signals {
+        if signal == SIGHUP {
+            daemon.hang_up();
+        } else {
+            break;
+        }
+    }
+    notify(sd_notify::NotifyState::Stopping);
+    daemon.stopping.store(true, Ordering::Relaxed);
+    serving.stop();
+    // A pump that panicked has nothing more to say.
+    let _ = pump.join();
+    daemon.stop();
+    Ok(())
+}
+
+impl Daemon {
+    fn start(path: PathBuf, config: Config) -> Result<Self, RunError> {
+        let workers = config.engine.workers.len();
+        let gateway = Gateway::start(&gateway_config(&config.engine), |facts| {
+            compile(&config, Generation(1), workers, facts, None)
+        })?;
+        let logs = Logs::default();
+        for warning in gateway.warnings() {
+            logs.write(Topic::System, warning.clone());
+        }
+        Ok(Self {
+            path,
+            state: Mutex::new(State {
+                programs: VecDeque::from([gateway.program()]),
+                config,
+                reloads: Reloads {
+                    loaded_at: now_ms() / 1_000,
+                    ..Reloads::default()
+                },
+            }),
+            gateway: RwLock::new(Some(gateway)),
+            logs,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// Says that the gateway forwards: to the log, and to the service manager.
+    fn announce(&self) {
+        let summary = self.state().config.summary();
+        self.logs
+            .write(Topic::System, format!("the gateway is up; {summary}"));
+        notify(sd_notify::NotifyState::Ready);
+    }
+
+    fn hang_up(&self) {
+        // Whatever comes out of it is in the log.
+        let _ = self.reload_and_log();
+    }
+
+    /// Fetches log events until the gateway stops.
+    fn pump(self: &Arc<Self>) -> Result<thread::JoinHandle<()>, RunError> {
+        let daemon = Arc::clone(self);
+        let pump = move || {
+            while !daemon.stopping.load(Ordering::Relaxed) {
+                daemon.fetch_log_events();
+                thread::sleep(LOG_LOOK);
+            }
+            daemon.fetch_log_events();
+        };
+        let thread = thread::Builder::new().name("tp-log".into()).spawn(pump);
+        thread.map_err(|source| RunError::System {
+            what: "no thread for the log",
+            source,
+        })
+    }
+
+    fn fetch_log_events(&self) {
+        let gateway = self.gateway();
+        let Some(gateway) = gateway.as_ref() else {
+            return;
+        };
+        while let Some(event) = gateway.next_log() {
+            let program = {
+                let state = self.state();
+                let kept = state.programs.iter();
+                kept.rev()
+                    .find(|p| p.generation == event.generation)
+                    .or(state.programs.back())
+                    .cloned()
+            };
+            let Some(program) = program else { continue };
+            let age = gateway.clock().now().since(event.at);
+            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
+            self.logs.write_at(
+                now_ms().saturating_sub(age_ms),
+                Topic::Firewall,
+                event.line(&program).to_string(),
+            );
+        }
+    }
+
+    fn stop(&self) {
+        let gateway = self
+            .gateway
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some(gateway) = gateway else { return };
+        let stopped = gateway.stop();
+        let message = match stopped.buffers_lost {
+            0 => "the gateway has stopped".to_owned(),
+            lost => format!("the gateway has stopped; {lost} packet buffers did not come back"),
+        };
+        self.logs.write(Topic::System, message);
+    }
+
+    fn gateway(&self) -> RwLockReadGuard<'_, Option<Gateway>> {
+        self.gateway.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What holds the lock replaces whole values.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Tells the service manager, if there is one; one that is gone cannot be told.
+fn notify(state: sd_notify::NotifyState<'_>) {
+    let _ = sd_notify::notify(&[state]);
+}
+
+fn compile(
+    config: &Config,
+    generation: Generation,
+    workers: usize,
+    ports: &[PortFacts],
+    previous: Option<&Program>,
+) -> Arc<Program> {
+    let context = CompileContext {
+        generation,
+        workers,
+        ports,
+        previous,
+    };
+    Arc::new(Program::compile(&config.policy, &context))
+}
+
+/// The engine's words for what the configuration says.
+fn gateway_config(engine: &EngineConfig) -> GatewayConfig {
+    let ports = engine.devices.iter().map(|device| PortSpec {
+        mtu: device.mtu,
+        ..PortSpec::new(&device.name, &device.device)
+    });
+    GatewayConfig {
+        slow_path_core: Some(engine.slow_path_core),
+        idle: match engine.idle {
+            Idle::Spin => IdlePolicy::Spin,
+            Idle::Adaptive => IdlePolicy::Adaptive,
+        },
+        hugepages: match engine.hugepages {
+            Hugepages::Auto => hugepages::Hugepages::Auto,
+            Hugepages::Yes => hugepages::Hugepages::Yes,
+            Hugepages::No => hugepages::Hugepages::No,
+        },
+        memory: engine
+            .mbufs
+            .map_or(PacketMemory::Auto, PacketMemory::Buffers),
+        max_connections: engine.max_entries,
+        ..GatewayConfig::new(engine.workers.clone(), ports.collect())
+    }
+}

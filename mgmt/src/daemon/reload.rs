@@ -1,0 +1,128 @@
+//! Reading the configuration again: all of it takes effect, or nothing does.
+
+use std::path::Path;
+use std::time::Duration;
+
+use turnpike_conntrack::ids::Generation;
+
+use super::{Daemon, PROGRAMS_KEPT, compile};
+use crate::config::services::ServicesConfig;
+use crate::config::{Config, Refused};
+use crate::logs::{Topic, now_ms};
+use crate::report::{ConfigProblem, Failed, Reloaded};
+use crate::running::Refusal;
+
+/// How long a reload waits until every worker runs the new program.
+const ADOPTION: Duration = Duration::from_secs(2);
+
+impl Daemon {
+    /// Reloads, and says in the log how it went.
+    pub(super) fn reload_and_log(&self) -> Result<Reloaded, Refusal> {
+        let result = self.try_reload();
+        let mut lines = Vec::new();
+        match &result {
+            Ok(reloaded) => {
+                lines.extend(reloaded.warnings.iter().cloned());
+                lines.push(format!(
+                    "reloaded as generation {}; {}",
+                    reloaded.generation, reloaded.summary
+                ));
+            }
+            Err(Refusal::Invalid(failed) | Refusal::StartOnly(failed)) => {
+                lines.extend(failed.problems.iter().map(ToString::to_string));
+                lines.push(format!("reload refused: {}", failed.error));
+            }
+        }
+        for line in lines {
+            self.logs.write(Topic::System, line);
+        }
+        result
+    }
+
+    fn try_reload(&self) -> Result<Reloaded, Refusal> {
+        // The lock is held to the end: reloads happen one after the other.
+        let mut state = self.state();
+        let result = self.candidate(&state.config).and_then(|next| {
+            let gateway = self.gateway();
+            let gateway = gateway.as_ref().ok_or_else(|| {
+                Refusal::StartOnly(failed("the gateway is stopping; start it again"))
+            })?;
+            let before = gateway.program();
+            let generation = Generation(before.generation.0.wrapping_add(1).max(1));
+            let workers = gateway.worker_count();
+            let program = compile(&next, generation, workers, gateway.facts(), Some(&before));
+            gateway.publish(program.clone());
+            state.programs.push_back(program);
+            while state.programs.len() > PROGRAMS_KEPT {
+                state.programs.pop_front();
+            }
+            let reloaded = Reloaded {
+                generation: generation.0,
+                adopted: gateway.wait_adopted(ADOPTION).is_ok(),
+                warnings: next.warnings.iter().map(ToString::to_string).collect(),
+                summary: next.summary(),
+            };
+            Ok((next, reloaded))
+        });
+        match result {
+            Ok((next, reloaded)) => {
+                state.config = next;
+                state.reloads.done += 1;
+                state.reloads.loaded_at = now_ms() / 1_000;
+                Ok(reloaded)
+            }
+            Err(refusal) => {
+                state.reloads.refused += 1;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The configuration as it is on disk now, if it can replace `old` in a running gateway.
+    fn candidate(&self, old: &Config) -> Result<Config, Refusal> {
+        let next = load(&self.path).map_err(|refused| Refusal::Invalid(invalid(&refused)))?;
+        let mut changed = old.engine.start_only_changes(&next.engine);
+        changed.extend(service_changes(&old.services, &next.services));
+        if changed.is_empty() {
+            return Ok(next);
+        }
+        Err(Refusal::StartOnly(failed(&format!(
+            "{} cannot change while the gateway runs; nothing was changed: restart it, or put the \
+             old value back",
+            changed.join(", ")
+        ))))
+    }
+}
+
+fn load(path: &Path) -> Result<Config, Refused> {
+    Config::load(path)
+}
+
+/// Listeners are opened once, at start.
+fn service_changes(old: &ServicesConfig, next: &ServicesConfig) -> Vec<String> {
+    let mut changed = Vec::new();
+    if old.socket != next.socket {
+        changed.push("services.api.socket".to_owned());
+    }
+    if old.metrics != next.metrics {
+        changed.push("services.metrics".to_owned());
+    }
+    changed
+}
+
+fn failed(error: &str) -> Failed {
+    Failed {
+        error: error.to_owned(),
+        problems: Vec::new(),
+    }
+}
+
+fn invalid(refused: &Refused) -> Failed {
+    Failed {
+        error: format!(
+            "{} is wrong; the gateway goes on with its old configuration",
+            refused.file
+        ),
+        problems: refused.problems.iter().map(ConfigProblem::from).collect(),
+    }
+}

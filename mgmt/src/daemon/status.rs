@@ -1,0 +1,293 @@
+//! What a running gateway says about itself, in the API's words.
+
+use turnpike_conntrack::ids::WorkerId;
+use turnpike_engine::gateway::{self, Gateway};
+use turnpike_engine::hugepages::Memory;
+use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
+use turnpike_pipeline::drops::DropReason;
+use turnpike_pipeline::policy::Action;
+use turnpike_pipeline::program::Program;
+
+use super::Daemon;
+use crate::report::{
+    self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
+    Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
+};
+use crate::running::{ConnectionFilter, Refusal, Running};
+
+impl Running for Daemon {
+    fn status(&self) -> Status {
+        let gateway = self.gateway();
+        let (config, reloads) = {
+            let state = self.state();
+            (state.config.file.to_string(), state.reloads)
+        };
+        let mut status = Status {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            config,
+            reloads,
+            log_lines_suppressed: self.logs.suppressed(),
+            ..Status::default()
+        };
+        if let Some(gateway) = gateway.as_ref() {
+            fill(&mut status, gateway);
+        }
+        status
+    }
+
+    fn rules(&self) -> Rules {
+        let gateway = self.gateway();
+        let Some(gateway) = gateway.as_ref() else {
+            return Rules::default();
+        };
+        for worker in (0..gateway.worker_count()).filter_map(|w| u8::try_from(w).ok()) {
+            // A worker too busy to answer folds its counters within a millisecond anyway.
+            let _ = gateway.ask_worker(WorkerId(worker), |w| w.fold());
+        }
+        let program = gateway.program();
+        let rules = program.rules.iter().map(|(id, rule)| {
+            let counts = program.rule_counts(id);
+            Rule {
+                table: rule.table.name().to_owned(),
+                chain: rule.chain_name.to_string(),
+                number: rule.number,
+                text: rule.text.to_string(),
+                action: action_name(&rule.action).to_owned(),
+                comment: rule.comment.to_string(),
+                disabled: rule.disabled,
+                packets: counts.packets,
+                bytes: counts.bytes,
+                source: rule.source.to_string(),
+            }
+        });
+        Rules {
+            rules: rules.collect(),
+        }
+    }
+
+    fn lists(&self, name: Option<&str>) -> Lists {
+        let state = self.state();
+        let lists = state.config.policy.address_lists.iter();
+        let address_lists = lists.map(|list| {
+            let wanted = name == Some(list.name.as_str());
+            let shown = list.prefixes.iter().filter(|_| wanted);
+            AddressList {
+                name: list.name.clone(),
+                prefixes: list.prefixes.len() as u64,
+                address: shown.map(ToString::to_string).collect(),
+            }
+        });
+        Lists {
+            address_lists: address_lists.collect(),
+        }
+    }
+
+    fn connections(
+        &self,
+        filter: &ConnectionFilter,
+        cursor: Option<&str>,
+        limit: usize,
+    ) -> Result<Connections, String> {
+        let gateway = self.gateway();
+        let gateway = gateway.as_ref().ok_or("the gateway is stopping")?;
+        super::connections::page(gateway, *filter, cursor, limit)
+    }
+
+    fn config(&self) -> ConfigInEffect {
+        let generation = self
+            .gateway()
+            .as_ref()
+            .map_or(0, |g| g.program().generation.0);
+        let state = self.state();
+        ConfigInEffect {
+            file: state.config.file.to_string(),
+            generation,
+            yaml: state
+                .config
+                .tree
+                .to_text()
+                .unwrap_or_else(|e| format!("# cannot be shown: {e}\n")),
+        }
+    }
+
+    fn log(&self, after: u64, limit: usize) -> Log {
+        self.logs.read(after, limit)
+    }
+
+    fn reload(&self) -> Result<Reloaded, Refusal> {
+        self.reload_and_log()
+    }
+}
+
+fn fill(status: &mut Status, gateway: &Gateway) {
+    let engine = gateway.status();
+    let program = gateway.program();
+    status.uptime_seconds = engine.uptime.as_secs();
+    status.generation = program.generation.0;
+    let generations = engine.workers.iter().map(|w| w.generation);
+    status.adopted = generations
+        .chain([engine.slow_path.generation])
+        .all(|g| g == program.generation);
+    status.interfaces = interfaces(&program, &engine);
+    status.workers = engine.workers.iter().map(|w| worker(w, gateway)).collect();
+    status.slow_path = slow_path(&engine.slow_path);
+    status.memory = report::Memory {
+        mbufs_in_use: engine.buffers_in_use as u64,
+        mbufs: engine.buffers as u64,
+        hugepages: match engine.memory {
+            Memory::Huge { .. } => true,
+            Memory::Ordinary => false,
+        },
+    };
+    status.steered_connections = engine.steered as u64;
+    status.log_events_lost = engine.logs_lost;
+    status.notices = gateway.warnings().to_vec();
+}
+
+fn interfaces(program: &Program, engine: &gateway::Status) -> Vec<Interface> {
+    let one = |(id, iface): (_, &turnpike_pipeline::interfaces::InterfaceFacts)| {
+        let port = engine.ports.get(usize::from(iface.port.0));
+        let (received, sent) = program.interface_counts(id);
+        Interface {
+            name: iface.name.to_string(),
+            device: port.map_or_else(String::new, |p| p.device.clone()),
+            driver: port.map_or_else(String::new, |p| p.driver.clone()),
+            vlan_id: iface.vlan,
+            mac_address: iface.mac.to_string(),
+            address: iface.addresses.iter().map(ToString::to_string).collect(),
+            mtu: iface.mtu,
+            running: port.is_some_and(|p| p.link.up),
+            rx: traffic(received),
+            tx: traffic(sent),
+            device_errors: port.filter(|_| iface.vlan.is_none()).map(|p| DeviceErrors {
+                rx_missed: p.stats.rx_missed,
+                rx_errors: p.stats.rx_errors,
+                rx_no_buffer: p.stats.rx_no_buffer,
+                tx_errors: p.stats.tx_errors,
+            }),
+        }
+    };
+    program.interfaces.iter().map(one).collect()
+}
+
+/// What only the worker itself can tell.
+#[derive(Default)]
+struct Tables {
+    connections: u64,
+    room: u64,
+    expired: u64,
+    evicted: u64,
+}
+
+fn worker(status: &gateway::WorkerStatus, gateway: &Gateway) -> Worker {
+    let tables = gateway.ask_worker(status.id, |worker| {
+        let (v4, v6) = (&worker.conntrack().v4, &worker.conntrack().v6);
+        Tables {
+            connections: (v4.len() + v6.len()) as u64,
+            room: (v4.capacity() + v6.capacity()) as u64,
+            expired: v4.expired() + v6.expired(),
+            evicted: v4.evicted() + v6.evicted(),
+        }
+    });
+    // A worker that is too busy to answer is shown without its tables.
+    let tables = tables.unwrap_or_default();
+    let counters = &*status.counters;
+    Worker {
+        worker: u16::from(status.id.0),
+        core: u32::try_from(status.core).unwrap_or(u32::MAX),
+        generation: status.generation.0,
+        connections: tables.connections,
+        connections_max: tables.room,
+        expired: tables.expired,
+        evicted: tables.evicted,
+        rx: read(&counters.received),
+        tx: read(&counters.sent),
+        generated: counters.generated.read(),
+        fragments_made: counters.fragments_made.read(),
+        consumed: counters.consumed.read(),
+        to_host: counters.to_host.read(),
+        handed_over: counters.handed_over.read(),
+        taken_over: counters.taken_over.read(),
+        held: counters.held.read(),
+        dropped: counters.dropped_in_all(),
+        busy_polls: status.load.busy_turns,
+        idle_polls: status.load.turns.saturating_sub(status.load.busy_turns),
+        punted: PuntCause::ALL
+            .iter()
+            .map(|cause| count(cause.label(), counters.punted(*cause).read()))
+            .collect(),
+        drops: drops(counters),
+        rings: [
+            ("handover", status.handover_waiting),
+            ("slow-path", status.punts_waiting),
+            ("return", status.messages_waiting),
+        ]
+        .map(|(name, used)| Ring {
+            name: name.to_owned(),
+            used: used as u64,
+        })
+        .into(),
+    }
+}
+
+fn slow_path(status: &gateway::SlowPathStatus) -> SlowPath {
+    let counters = &*status.counters;
+    SlowPath {
+        core: status.core.and_then(|c| u32::try_from(c).ok()),
+        generation: status.generation.0,
+        generated: counters.generated.read(),
+        consumed: counters.consumed.read(),
+        fragments_made: counters.fragments_made.read(),
+        to_host: counters.to_host.read(),
+        held: counters.held.read(),
+        dropped: counters.dropped_in_all(),
+        answers_suppressed: counters.answers_suppressed.read(),
+        busy_polls: status.load.busy_turns,
+        idle_polls: status.load.turns.saturating_sub(status.load.busy_turns),
+        drops: drops(counters),
+    }
+}
+
+fn drops(counters: &WorkerCounters) -> Vec<Count> {
+    let each = DropReason::ALL.iter();
+    each.map(|reason| count(reason.label(), counters.dropped(*reason).read()))
+        .collect()
+}
+
+fn count(name: &str, packets: u64) -> Count {
+    Count {
+        name: name.to_owned(),
+        packets,
+    }
+}
+
+fn read(counted: &Traffic) -> report::Traffic {
+    traffic(counted.read())
+}
+
+fn traffic(counts: Counts) -> report::Traffic {
+    report::Traffic {
+        packets: counts.packets,
+        bytes: counts.bytes,
+    }
+}
+
+/// The word of an action in the configuration.
+fn action_name(action: &Action) -> &'static str {
+    match action {
+        Action::Accept => "accept",
+        Action::Drop => "drop",
+        Action::Reject(_) => "reject",
+        Action::Log(_) => "log",
+        Action::Passthrough => "passthrough",
+        Action::Jump(_) => "jump",
+        Action::Return => "return",
+        Action::NoTrack => "notrack",
+        Action::Fasttrack => "fasttrack-connection",
+        Action::SrcNat(_) => "src-nat",
+        Action::Masquerade(_) => "masquerade",
+        Action::DstNat(_) => "dst-nat",
+        Action::Redirect(_) => "redirect",
+    }
+}

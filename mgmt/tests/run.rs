@@ -1,0 +1,306 @@
+//! The `turnpike` binary: a whole gateway over devices that need no network and no rights.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const CONFIG: &str = r#"interfaces:
+  lan: { device: "net_null0,no-rx=1", address: [192.168.88.1/24] }
+  wan: { device: "net_null1,no-rx=1", address: [203.0.113.2/24] }
+routes: [ { dst-address: 0.0.0.0/0, gateway: 203.0.113.1 } ]
+connection-tracking: { max-entries: 2048 }
+address-lists: { trusted: [10.0.0.0/8] }
+firewall:
+  filter:
+    - { chain: forward, connection-state: "established,related", action: accept, comment: "Known" }
+    - { chain: forward, in-interface: wan, action: drop }
+  nat:
+    - { chain: srcnat, out-interface: wan, action: masquerade }
+services: { api: { socket: SOCKET } }
+engine: { workers: [0], slow-path-core: 0, memory: { hugepages: no } }
+"#;
+
+/// A directory with a configuration whose socket is in it.
+struct Lab {
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let lab = Self {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        lab.write(CONFIG);
+        lab
+    }
+
+    fn write(&self, text: &str) {
+        let socket = self.socket();
+        fs::write(
+            self.config(),
+            text.replace("SOCKET", socket.to_str().unwrap()),
+        )
+        .unwrap();
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("gw.yaml")
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.dir.path().join("api.sock")
+    }
+
+    fn start(&self) -> Gateway {
+        let log = fs::File::create(self.dir.path().join("log")).unwrap();
+        let child = turnpike()
+            .args(["run", "--config"])
+            .arg(self.config())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut gateway = Gateway { child };
+        let began = Instant::now();
+        while !self.ask(&["status"]).status.success() {
+            let ended = gateway.child.try_wait().unwrap();
+            assert!(ended.is_none(), "it ended: {}", self.log());
+            assert!(began.elapsed() < Duration::from_secs(30), "{}", self.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        gateway
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.dir.path().join("log")).unwrap()
+    }
+
+    /// Runs a client command on this gateway.
+    fn ask(&self, words: &[&str]) -> Output {
+        turnpike()
+            .args(words)
+            .arg("--socket")
+            .arg(self.socket())
+            .output()
+            .unwrap()
+    }
+
+    fn json(&self, words: &[&str]) -> serde_json::Value {
+        let mut words = words.to_vec();
+        words.push("--json");
+        let out = self.ask(&words);
+        assert!(out.status.success(), "{}", stderr(&out));
+        serde_json::from_slice(&out.stdout).unwrap()
+    }
+
+    fn generation(&self) -> u64 {
+        self.json(&["status"])["generation"].as_u64().unwrap()
+    }
+}
+
+/// A running gateway that does not outlive its test.
+struct Gateway {
+    child: Child,
+}
+
+impl Gateway {
+    fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    fn stop(mut self) -> i32 {
+        self.signal("-TERM");
+        self.child.wait().unwrap().code().unwrap_or(-1)
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn turnpike() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_turnpike"))
+}
+
+fn stderr(out: &Output) -> String {
+    String::from_utf8_lossy(&out.stderr).into_owned()
+}
+
+fn run_to_end(config: &Path) -> Output {
+    turnpike()
+        .args(["run", "--config"])
+        .arg(config)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn a_gateway_runs_answers_reloads_and_stops_cleanly() {
+    let lab = Lab::new();
+    let gateway = lab.start();
+
+    let status = lab.json(&["status"]);
+    assert_eq!(status["interfaces"][1]["name"], "wan");
+    assert_eq!(status["workers"][0]["connections-max"], 2048);
+    assert_eq!(lab.generation(), 1);
+    let rules = lab.json(&["rules", "--table", "filter"]);
+    assert_eq!(rules["rules"][0]["comment"], "Known");
+    assert_eq!(rules["rules"][1]["number"], 2);
+    let source = rules["rules"][1]["source"].as_str().unwrap();
+    assert!(source.ends_with("gw.yaml:10"), "{source}");
+    assert_eq!(
+        lab.json(&["connections"])["connections"],
+        serde_json::json!([])
+    );
+    assert_eq!(
+        lab.json(&["lists", "trusted"])["address-lists"][0]["address"][0],
+        "10.0.0.0/8"
+    );
+    for words in [
+        &["status"][..],
+        &["rules"],
+        &["connections"],
+        &["lists"],
+        &["log"],
+    ] {
+        let out = lab.ask(words);
+        assert!(out.status.success() && !out.stdout.is_empty(), "{words:?}");
+    }
+
+    let second = run_to_end(&lab.config());
+    assert_eq!(second.status.code(), Some(1));
+    assert!(
+        stderr(&second).contains("another turnpike is running"),
+        "{}",
+        stderr(&second)
+    );
+
+    let reloaded = lab.ask(&["reload"]);
+    assert!(reloaded.status.success(), "{}", stderr(&reloaded));
+    assert_eq!(lab.generation(), 2);
+    gateway.signal("-HUP");
+    let began = Instant::now();
+    while lab.generation() < 3 {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "SIGHUP did not reload"
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+    assert!(!lab.socket().exists());
+    assert!(
+        lab.log().ends_with("system: the gateway has stopped\n"),
+        "{}",
+        lab.log()
+    );
+}
+
+#[test]
+fn a_refused_reload_changes_nothing_and_says_why() {
+    let lab = Lab::new();
+    let gateway = lab.start();
+    for (from, to, wanted) in [
+        ("action: drop", "action: dorp", "gw.yaml:10:"),
+        ("workers: [0]", "workers: [1]", "engine.workers"),
+        ("net_null1", "net_null2", "interfaces.wan.device"),
+        ("2048", "4096", "connection-tracking.max-entries"),
+        ("api.sock", "other.sock", "services.api.socket"),
+    ] {
+        let socket = lab.socket();
+        let text = CONFIG.replace("SOCKET", socket.to_str().unwrap());
+        lab.write(&text.replace(from, to));
+        let out = lab.ask(&["reload"]);
+        assert_eq!(out.status.code(), Some(1), "{from}");
+        assert!(stderr(&out).contains(wanted), "{from}: {}", stderr(&out));
+        assert_eq!(lab.generation(), 1);
+    }
+    assert_eq!(lab.json(&["status"])["reloads"]["refused"], 5);
+    lab.write(CONFIG);
+    assert!(lab.ask(&["reload"]).status.success());
+    let log = lab.json(&["log"]);
+    let said = log["lines"].as_array().unwrap();
+    assert!(
+        said.iter()
+            .any(|l| l["message"].as_str().unwrap().contains("reload refused"))
+    );
+    drop(gateway);
+}
+
+#[test]
+fn a_gateway_that_was_killed_leaves_nothing_in_the_way() {
+    let lab = Lab::new();
+    let mut gateway = lab.start();
+    gateway.child.kill().unwrap();
+    gateway.child.wait().unwrap();
+    assert!(lab.socket().exists());
+    let again = lab.start();
+    assert_eq!(again.stop(), 0);
+}
+
+#[test]
+fn what_cannot_start_says_so_in_one_sentence() {
+    for (from, to, wanted) in [
+        (
+            "net_null1,no-rx=1",
+            "net_af_packet0,iface=no-such-device",
+            "no-such-device",
+        ),
+        (
+            "workers: [0]",
+            "workers: [4095]",
+            "core 4095 does not exist",
+        ),
+        (
+            "hugepages: no",
+            "hugepages: no, mbufs: 4096",
+            "raise `mbufs`",
+        ),
+        ("2048", "2047x", "2047x"),
+    ] {
+        let lab = Lab::new();
+        lab.write(&CONFIG.replace(from, to));
+        let out = run_to_end(&lab.config());
+        let said = stderr(&out);
+        assert_eq!(out.status.code(), Some(1), "{from}: {said}");
+        assert_eq!(said.trim_end().lines().count(), 1, "{said}");
+        assert!(said.contains(wanted), "{said}");
+        assert!(!lab.socket().exists());
+    }
+}
+
+#[test]
+fn check_and_clients_end_with_one_where_something_is_wrong() {
+    let lab = Lab::new();
+    let check = |path: &Path| turnpike().arg("check").arg(path).output().unwrap();
+    let good = check(&lab.config());
+    assert_eq!(good.status.code(), Some(0));
+    assert!(String::from_utf8_lossy(&good.stdout).contains("2 interfaces, 1 route, 3 rules"));
+    lab.write("interfaces: {}\n");
+    assert_eq!(check(&lab.config()).status.code(), Some(1));
+    let nobody = lab.ask(&["status"]);
+    assert_eq!(nobody.status.code(), Some(1));
+    assert!(
+        stderr(&nobody).contains("turnpike run"),
+        "{}",
+        stderr(&nobody)
+    );
+    assert_eq!(
+        turnpike().arg("nonsense").output().unwrap().status.code(),
+        Some(2)
+    );
+}
