@@ -2,6 +2,9 @@
 # Reloading under load: programs are swapped while real streams run, and none of them may notice.
 # Sourced after ui.sh, netns.sh, gateway.sh and traffic.sh.
 
+# What each stream of the load sends: a load that a small machine carries without losses of its
+# own, so that a stream that stands still, or a drop, is the reload's doing.
+STREAM_RATE=15M
 # The port that every second program closes, so that each swap changes what the gateway does.
 PROBE_PORT=8099
 
@@ -57,7 +60,8 @@ load_start() {
 }
 
 load_one() {
-  iperf_to "$RIG_DIR/load-$2.json" "$1" --port "$2" --parallel 8 --time "$3" &
+  iperf_to "$RIG_DIR/load-$2.json" "$1" --port "$2" --parallel 8 --bitrate "$STREAM_RATE" \
+    --time "$3" &
   LOAD_PIDS+=($!)
 }
 
