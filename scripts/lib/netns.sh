@@ -90,6 +90,7 @@ spawn() {
   setsid ip netns exec "$ns" "$@" </dev/null >"$log" 2>&1 &
   SPAWNED=$!
   printf '%s\n' "$SPAWNED" >>"$RIG_DIR/pids"
+  until ours "$SPAWNED" || ! kill -0 "$SPAWNED" 2>/dev/null; do sleep 0.02; done
 }
 
 # ours PID: true while the process still lives in one of the rig's namespaces.
