@@ -18,6 +18,8 @@ pub enum Origin {
     Distributed,
     /// Received by another worker, which found this one to be the connection's owner.
     Steered,
+    /// Back from the worker that was found to be the connection's owner and no longer is.
+    Returned,
     /// Put together by the slow path from fragments that some worker received.
     Reassembled,
     /// Made by the gateway; tracked like anybody's packet.
@@ -31,7 +33,21 @@ impl Origin {
     pub const fn is_local(self) -> bool {
         match self {
             Self::Local | Self::Notice => true,
-            Self::Wire | Self::Distributed | Self::Steered | Self::Reassembled => false,
+            Self::Wire
+            | Self::Distributed
+            | Self::Steered
+            | Self::Returned
+            | Self::Reassembled => false,
+        }
+    }
+
+    /// Whether another worker has held the packet against the raw rules.
+    pub const fn is_past_raw(self) -> bool {
+        match self {
+            Self::Steered | Self::Returned => true,
+            Self::Wire | Self::Distributed | Self::Reassembled | Self::Local | Self::Notice => {
+                false
+            }
         }
     }
 }

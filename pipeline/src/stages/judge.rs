@@ -22,7 +22,7 @@ use crate::drops::DropReason;
 use crate::fib::NextHop;
 use crate::ids::IfaceId;
 use crate::nexthop::{CachedWay, Lookup};
-use crate::outbox::{ErrorKind, Outbox, PuntKind};
+use crate::outbox::{ErrorKind, Found, Outbox, PuntKind};
 use crate::packet::echo;
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
@@ -72,7 +72,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     if meta.track == Track::Missed {
         match look_again::<F, B, W>(core, buf, meta) {
             Fate::Pass => {}
-            fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(_)) => {
+            fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(..)) => {
                 return fate;
             }
         }
@@ -136,8 +136,8 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
         };
         return Fate::Pass;
     }
-    if let Some(owner) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
-        return Fate::Handover(owner);
+    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
+        return Fate::Handover(owner, found);
     }
     let checksum = verify_l4(buf, &meta.parsed);
     let segment = segment(buf.head(), &meta.parsed, checksum);
@@ -153,24 +153,32 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     Fate::Pass
 }
 
-/// The other worker that owns the connection of a received packet, if there is one.
+/// The other worker that owns the connection of a received packet, or may open one with it.
+///
+/// A connection is opened where its packets arrive: a packet that was steered to a worker whose
+/// connection has ended meanwhile goes back to where it came from, and stays there.
 fn elsewhere<F: Stack, W>(
     core: &Core<W>,
     meta: &Meta,
     key: &Tuple<F>,
     is_error: bool,
-) -> Option<WorkerId> {
-    match meta.origin {
-        Origin::Wire | Origin::Distributed | Origin::Reassembled => {}
-        Origin::Steered | Origin::Local | Origin::Notice => return None,
-    }
-    let steered = core.conntrack.shared().steering.find(key);
-    // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow lives.
-    let owner = steered.or_else(|| {
+) -> Option<(WorkerId, Found)> {
+    let by_hash = || {
         let port = core.program.interfaces.port(meta.port)?;
-        is_error.then(|| port.distribution.worker(key))
-    })?;
-    (owner != core.id).then_some(owner)
+        Some(port.distribution.worker(key))
+    };
+    let (owner, found) = match meta.origin {
+        Origin::Wire | Origin::Distributed | Origin::Reassembled => {
+            let steered = core.conntrack.shared().steering.find(key);
+            // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow
+            // lives.
+            let owner = steered.or_else(|| is_error.then(by_hash).flatten())?;
+            (owner, Found::AsOwner)
+        }
+        Origin::Steered if !is_error => (by_hash()?, Found::NoLongerOwner),
+        Origin::Steered | Origin::Returned | Origin::Local | Origin::Notice => return None,
+    };
+    (owner != core.id).then_some((owner, found))
 }
 
 /// What judging a packet came to, and what is worth remembering of it.

@@ -1,0 +1,139 @@
+//! What attackers and bad luck have found, one test each.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod sim;
+
+use arrayvec::ArrayVec;
+use sim::{
+    HOST_MAC, LAN, LAN_MAC, PEER_MAC, Sim, WAN, WAN_MAC, ip, masquerading_policy, open_policy,
+    rule, states,
+};
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::tuple::{Port, V4};
+use turnpike_pipeline::buffer::HeapBuffer;
+use turnpike_pipeline::drops::DropReason;
+use turnpike_pipeline::ids::{Mac, PortId};
+use turnpike_pipeline::outbox::Outbox;
+use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
+use turnpike_pipeline::packet::parse::inspect;
+use turnpike_pipeline::policy::{Action, Matchers};
+use turnpike_pipeline::witness::Ending;
+
+fn to_gateway(port: PortId, craft: Craft) -> Vec<u8> {
+    let (dst, src) = if port == LAN {
+        (LAN_MAC, HOST_MAC)
+    } else {
+        (WAN_MAC, PEER_MAC)
+    };
+    craft.macs(dst, src).frame().unwrap()
+}
+
+fn udp(src: &str, dst: &str) -> Craft {
+    let craft = Craft::udp(src.parse().unwrap(), dst.parse().unwrap());
+    craft.unwrap().payload(b"hello")
+}
+
+fn icmp(src: &str, dst: &str, kind: u8, code: u8, id: u16) -> Craft {
+    let spec = IcmpSpec {
+        kind,
+        code,
+        id,
+        ..IcmpSpec::default()
+    };
+    Craft::icmp(ip(src), ip(dst), spec).unwrap()
+}
+
+fn balanced(sim: &Sim) {
+    let (came, went) = sim.books();
+    assert_eq!(came, went, "the books add up");
+}
+
+/// The identifier that masquerade gave an echo of this host, and the workers involved: the one
+/// that owns the connection and the one whose queue the answer enters.
+fn echo_through(sim: &mut Sim, host: u8) -> (u16, usize, usize) {
+    let before: Vec<usize> = sim.workers.iter().map(|w| w.conntrack().v4.len()).collect();
+    let request = icmp(&format!("192.168.88.{host}"), "198.51.100.7", 8, 0, 7);
+    let sent = sim.inject(LAN, to_gateway(LAN, request.payload(b"ping")));
+    let frame = &sent[0].1;
+    let parsed = inspect(frame, frame.len()).unwrap();
+    let Port(id) = parsed.tuple::<V4>(frame).unwrap().src_port;
+    let owner = (0..before.len()).find(|w| sim.workers[*w].conntrack().v4.len() > before[*w]);
+    let answer = HeapBuffer::new(echo_answer(id), 0);
+    let queue = sim.workers[0].owner_of(WAN, &answer);
+    (id, owner.unwrap(), usize::from(queue.0))
+}
+
+fn echo_answer(id: u16) -> Vec<u8> {
+    to_gateway(WAN, icmp("198.51.100.7", "203.0.113.2", 0, 0, id))
+}
+
+/// A host whose masqueraded echo is answered at another worker than its owner.
+fn steered(sim: &mut Sim) -> (u16, usize, usize) {
+    (10..60)
+        .map(|host| echo_through(sim, host))
+        .find(|(_, owner, queue)| owner != queue)
+        .expect("some answers hash to the other worker")
+}
+
+#[test]
+fn a_steered_packet_is_held_against_the_raw_rules_once() {
+    let mut policy = masquerading_policy();
+    policy.raw.chains[0]
+        .rules
+        .push(rule(Matchers::default(), Action::Passthrough));
+    let mut sim = Sim::new(&policy, 2);
+    let (id, ..) = steered(&mut sim);
+    let before = sim.rule_packets(0);
+    assert_eq!(sim.inject(WAN, echo_answer(id)).len(), 1);
+    assert_eq!(sim.rule_packets(0), before + 1);
+    balanced(&sim);
+}
+
+#[test]
+fn a_packet_steered_to_a_connection_that_has_expired_opens_one_where_it_came_in() {
+    let mut policy = open_policy();
+    policy.nat = masquerading_policy().nat;
+    let mut sim = Sim::new(&policy, 2);
+    let (id, owner, queue) = steered(&mut sim);
+    // Expired, and not reclaimed yet: the steering map still names the owner.
+    let later = sim.now.as_micros() + 11_000_000;
+    sim.now = turnpike_conntrack::time::Tick::from_micros(later);
+    // An echo request whose tuple is the steered one: identifier 8 of type `id`.
+    assert!(sim.shared.steering.len() > 0);
+    let mut burst = ArrayVec::new();
+    burst.push(HeapBuffer::new(echo_answer(id), 1));
+    let mut out = Outbox::default();
+    sim.workers[queue].receive(WAN, &mut burst, sim.now, &mut out);
+    let (to, handover) = out.handover.pop().expect("steered");
+    assert_eq!(usize::from(to.0), owner);
+    let mut burst = ArrayVec::new();
+    burst.push(handover);
+    let mut out = Outbox::default();
+    sim.workers[owner].take_over(&mut burst, sim.now, &mut out);
+    let (to, handover) = out.handover.pop().expect("back where it came in");
+    assert_eq!(usize::from(to.0), queue);
+    let mut burst = ArrayVec::new();
+    burst.push(handover);
+    let mut out = Outbox::default();
+    sim.workers[queue].take_over(&mut burst, sim.now, &mut out);
+    assert!(out.handover.is_empty(), "and stays there");
+}
+
+/// Rules that let in what belongs to a connection of the inside, and nothing else.
+fn closed() -> turnpike_pipeline::policy::Policy {
+    let mut policy = open_policy();
+    let known = Matchers {
+        connection_state: states(&[ConnState::Established, ConnState::Related]),
+        ..Matchers::default()
+    };
+    let from_wan = Matchers {
+        in_interface: Some(sim::is(sim::WAN_IF)),
+        ..Matchers::default()
+    };
+    let forward = &mut policy.filter.chains[1].rules;
+    forward.push(rule(known, Action::Accept));
+    forward.push(rule(from_wan, Action::Drop));
+    policy
+}
+
