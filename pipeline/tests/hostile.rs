@@ -137,3 +137,19 @@ fn closed() -> turnpike_pipeline::policy::Policy {
     policy
 }
 
+#[test]
+fn an_error_about_a_connection_reaches_nobody_but_its_host() {
+    let mut sim = Sim::new(&closed(), 2);
+    let out = sim.inject(
+        LAN,
+        to_gateway(LAN, udp("192.168.88.10:4000", "198.51.100.7:53")),
+    );
+    let quote = out[0].1[14..].to_vec();
+    let about = |dst| to_gateway(WAN, icmp("192.0.2.1", dst, 3, 3, 0).payload(&quote));
+    assert!(sim.inject(WAN, about("192.168.88.66")).is_empty());
+    assert_eq!(sim.last_end().state, Some(ConnState::Invalid));
+    assert_eq!(sim.inject(WAN, about("192.168.88.10")).len(), 1);
+    assert_eq!(sim.last_end().state, Some(ConnState::Related));
+    balanced(&sim);
+}
+
