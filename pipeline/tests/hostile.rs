@@ -153,3 +153,32 @@ fn an_error_about_a_connection_reaches_nobody_but_its_host() {
     balanced(&sim);
 }
 
+#[test]
+fn nobody_speaks_for_the_gateway_not_even_without_tracking() {
+    for tracking in [true, false] {
+        let mut policy = open_policy();
+        policy.tracking.enabled = tracking;
+        let mut sim = Sim::new(&policy, 1);
+        for src in ["192.168.88.1", "203.0.113.2", "192.168.88.255"] {
+            let spoofed = udp(&format!("{src}:4000"), "192.168.88.10:53");
+            assert!(sim.inject(WAN, to_gateway(WAN, spoofed)).is_empty());
+            assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
+            // Of no connection, and no query either.
+            let stray = icmp(src, "192.168.88.10", 0, 0, 9);
+            assert!(sim.inject(WAN, to_gateway(WAN, stray)).is_empty());
+            assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
+        }
+        balanced(&sim);
+    }
+}
+
+#[test]
+fn a_packet_in_the_gateways_name_does_not_join_the_gateways_connection() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let ping = icmp("192.168.88.10", "192.168.88.1", 8, 0, 7);
+    assert_eq!(sim.inject(LAN, to_gateway(LAN, ping)).len(), 1);
+    let spoofed = icmp("192.168.88.1", "192.168.88.10", 0, 0, 7);
+    assert!(sim.inject(WAN, to_gateway(WAN, spoofed)).is_empty());
+    assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
+}
+

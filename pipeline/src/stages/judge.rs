@@ -69,6 +69,12 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     {
         meta.track = Track::Missed;
     }
+    let Some(incoming) = meta.parsed.tuple::<F>(buf.head()) else {
+        return Fate::Drop(DropReason::IpTruncated);
+    };
+    if !meta.origin.is_local() && speaks_for_others(core, incoming.src.to_ip()) {
+        return Fate::Drop(DropReason::MartianSource);
+    }
     if meta.track == Track::Missed {
         match look_again::<F, B, W>(core, buf, meta) {
             Fate::Pass => {}
@@ -77,9 +83,6 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             }
         }
     }
-    let Some(incoming) = meta.parsed.tuple::<F>(buf.head()) else {
-        return Fate::Drop(DropReason::IpTruncated);
-    };
     match meta.track {
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
@@ -110,6 +113,17 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             };
             judge(core, buf, meta, &View::plain(incoming), state, out).fate
         }
+    }
+}
+
+/// Whether a received packet's source is the gateway, or everybody on one of its links.
+///
+/// A cached outcome needs no such question: it holds for packets of the interface it was judged
+/// for, and those of the gateway's own connections came in by none.
+fn speaks_for_others<W>(core: &Core<W>, source: IpAddr) -> bool {
+    match core.program.fib.lookup(source) {
+        Some(NextHop::Local | NextHop::Broadcast(_)) => true,
+        Some(NextHop::Neighbour { .. } | NextHop::Unreachable | NextHop::Blackhole) | None => false,
     }
 }
 
@@ -405,10 +419,6 @@ fn open<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Fate {
     let state = ConnState::New;
     if !meta.origin.is_local() {
-        let source = view.incoming.src.to_ip();
-        if core.program.fib.lookup(source) == Some(NextHop::Local) {
-            return Fate::Drop(DropReason::MartianSource);
-        }
         view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
             Ok(tuple) => tuple,
             Err(reason) => return Fate::Drop(reason),
