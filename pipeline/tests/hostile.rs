@@ -99,8 +99,7 @@ fn a_packet_steered_to_a_connection_that_has_expired_opens_one_where_it_came_in(
     // Expired, and not reclaimed yet: the steering map still names the owner.
     let later = sim.now.as_micros() + 11_000_000;
     sim.now = turnpike_conntrack::time::Tick::from_micros(later);
-    // An echo request whose tuple is the steered one: identifier 8 of type `id`.
-    assert!(sim.shared.steering.len() > 0);
+    assert!(!sim.shared.steering.is_empty());
     let mut burst = ArrayVec::new();
     burst.push(HeapBuffer::new(echo_answer(id), 1));
     let mut out = Outbox::default();
@@ -182,3 +181,33 @@ fn a_packet_in_the_gateways_name_does_not_join_the_gateways_connection() {
     assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
 }
 
+#[test]
+fn a_link_local_source_does_not_leave_its_link() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let stray = udp("[fe80::9]:4000", "[2001:db8:7::7]:53");
+    assert!(sim.inject(LAN, to_gateway(LAN, stray)).is_empty());
+    assert_eq!(sim.last_end().reason, Some(DropReason::MartianSource));
+    // On its link it is as good as any.
+    let ping = icmp("fe80::9", "fd00:88::1", 128, 0, 7);
+    sim.inject(LAN, to_gateway(LAN, ping));
+    assert_eq!(sim.last_end().ending, Ending::Local);
+    balanced(&sim);
+}
+
+#[test]
+fn an_echo_request_to_everybody_is_not_answered() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    for dst in ["192.168.88.255", "255.255.255.255", "224.0.0.1", "ff02::1"] {
+        let src = if dst.contains(':') {
+            "fd00:88::10"
+        } else {
+            "192.168.88.10"
+        };
+        let kind = if dst.contains(':') { 128 } else { 8 };
+        let ping = icmp(src, dst, kind, 0, 7);
+        let frame = ping.macs(Mac::BROADCAST, HOST_MAC).frame().unwrap();
+        assert!(sim.inject(LAN, frame).is_empty(), "{dst}");
+        assert_eq!(sim.last_end().reason, Some(DropReason::NoListener));
+    }
+    balanced(&sim);
+}

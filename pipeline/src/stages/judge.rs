@@ -233,10 +233,13 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         Ok(routed) => routed,
         Err(fate) => return Judgement::ended(fate),
     };
-    if let Way::NextHop(_) | Way::Resolve(..) = routed.way
-        && let Err(fate) = forwardable(core, meta, routed.out_interface)
-    {
-        return Judgement::ended(fate);
+    if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
+        if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
+            return Judgement::ended(Fate::Drop(DropReason::MartianSource));
+        }
+        if let Err(fate) = forwardable(core, meta, routed.out_interface) {
+            return Judgement::ended(fate);
+        }
     }
     let hook = match (meta.origin.is_local(), routed.way) {
         (true, _) => Hook::FilterOutput,
@@ -283,8 +286,10 @@ pub fn nat_state<F: Stack, W>(core: &Core<W>, flow: FlowRef) -> NatStateSet {
 
 /// An accepted packet goes its way, unless it is for the gateway and nothing there wants it.
 fn accepted(meta: &mut Meta, routed: &Routed, destination: IpAddr) -> Fate {
-    if routed.way == Way::Local && !echo::is_request(&meta.parsed) {
-        let heard_by_many = destination.is_multicast() || routed.broadcast;
+    let heard_by_many = destination.is_multicast() || routed.broadcast;
+    // A ping to everybody would be answered by everybody (RFC 1122 section 3.2.2.6).
+    let answered = echo::is_request(&meta.parsed) && !heard_by_many;
+    if routed.way == Way::Local && !answered {
         return match meta.in_interface {
             Some(iface) if !heard_by_many => {
                 let notice = PuntKind::Error(iface, ErrorKind::NoListener);
@@ -346,6 +351,16 @@ fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Rout
         Some(NextHop::Blackhole) => Err(Fate::Drop(DropReason::NoRoute)),
         Some(NextHop::Unreachable) | None => Err(unreachable),
     }
+}
+
+/// Whether a packet of an address that means something on its own link only would be forwarded to
+/// another (RFC 4291 section 2.5.6).
+fn leaves_its_link(meta: &Meta, source: IpAddr, routed: &Routed) -> bool {
+    let link_local = match source {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    link_local && !meta.origin.is_local() && meta.in_interface != routed.out_interface
 }
 
 /// Whether a packet can cross the gateway: time to live, size, and how its frame was addressed.

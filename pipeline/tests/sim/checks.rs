@@ -53,7 +53,7 @@ pub fn always(sim: &Sim) {
 /// another worker has opened from that side. Such an answer goes to the older connection.
 fn tuples<'a, F: Family>(sim: &Sim, table: impl Fn(usize) -> &'a Table<F>) {
     let mut owners: HashMap<Tuple<F>, (usize, Direction, bool)> = HashMap::new();
-    let mut inside: HashMap<(F::Addr, Proto, u16), (F::Addr, u16)> = HashMap::new();
+    let mut inside: HashMap<(Endpoint<F>, Proto), Endpoint<F>> = HashMap::new();
     for worker in 0..sim.workers.len() {
         for c in connections(table(worker), sim.now) {
             let (original, reply) = (c.pair.original, c.pair.reply);
@@ -74,7 +74,7 @@ fn tuples<'a, F: Family>(sim: &Sim, table: impl Fn(usize) -> &'a Table<F>) {
             }
             let numbered = original.proto.has_ports() || F::table_is_icmp(original.proto);
             if c.flags.contains(Flags::SRCNAT) && numbered {
-                let external = (reply.dst, reply.proto, reply.dst_port.0);
+                let external = ((reply.dst, reply.dst_port.0), reply.proto);
                 let endpoint = (original.src, original.src_port.0);
                 let known = *inside.entry(external).or_insert(endpoint);
                 assert_eq!(known, endpoint, "two inside endpoints share {external:?}");
@@ -113,6 +113,9 @@ pub fn at_rest(sim: &mut Sim, tally: &HashMap<RuleId, u64>) {
         }
     }
 }
+
+/// An address and a number: a port, or an identifier.
+type Endpoint<F> = (<F as Family>::Addr, u16);
 
 /// Where the connection that has this tuple would send the packet: source and destination.
 pub fn translation(sim: &Sim, frame: &[u8], parsed: &Parsed) -> Option<Translation> {
