@@ -33,11 +33,9 @@ impl Origin {
     pub const fn is_local(self) -> bool {
         match self {
             Self::Local | Self::Notice => true,
-            Self::Wire
-            | Self::Distributed
-            | Self::Steered
-            | Self::Returned
-            | Self::Reassembled => false,
+            Self::Wire | Self::Distributed | Self::Steered | Self::Returned | Self::Reassembled => {
+                false
+            }
         }
     }
 

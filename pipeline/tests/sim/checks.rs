@@ -49,8 +49,8 @@ pub fn always(sim: &Sim) {
 
 /// One owner per tuple, and one inside endpoint per external port.
 ///
-/// One exception: a worker that enters a steered reply tuple does not know of connections that
-/// another worker has opened from that side. Such an answer goes to the older connection.
+/// One exception: a worker that enters a steered reply tuple does not know which tuples the worker
+/// has that the hash names. The answer goes to that one's connection.
 fn tuples<'a, F: Family>(sim: &Sim, table: impl Fn(usize) -> &'a Table<F>) {
     let mut owners: HashMap<Tuple<F>, (usize, Direction, bool)> = HashMap::new();
     let mut inside: HashMap<(Endpoint<F>, Proto), Endpoint<F>> = HashMap::new();
@@ -58,19 +58,19 @@ fn tuples<'a, F: Family>(sim: &Sim, table: impl Fn(usize) -> &'a Table<F>) {
         for c in connections(table(worker), sim.now) {
             let (original, reply) = (c.pair.original, c.pair.reply);
             let steered = c.flags.contains(Flags::STEERED);
-            for (tuple, direction) in [
-                (original, Direction::Original),
-                (reply, Direction::Reply),
-            ] {
+            for (tuple, direction) in [(original, Direction::Original), (reply, Direction::Reply)] {
                 let one = (worker, direction, steered);
                 let Some(other) = owners.insert(tuple, one) else {
                     continue;
                 };
-                let apart = other.0 != worker && other.1 != direction;
+                let apart = other.0 != worker;
                 let by_steering = [one, other]
                     .iter()
                     .any(|(_, direction, steered)| *direction == Direction::Reply && *steered);
-                assert!(apart && by_steering, "{tuple:?} lives twice: {one:?}, {other:?}");
+                assert!(
+                    apart && by_steering,
+                    "{tuple:?} lives twice: {one:?}, {other:?}"
+                );
             }
             let numbered = original.proto.has_ports() || F::table_is_icmp(original.proto);
             if c.flags.contains(Flags::SRCNAT) && numbered {
@@ -89,7 +89,12 @@ trait IcmpOf {
 
 impl<F: Family> IcmpOf for F {
     fn table_is_icmp(proto: Proto) -> bool {
-        proto == if F::VERSION == 4 { Proto::ICMP } else { Proto::ICMPV6 }
+        proto
+            == if F::VERSION == 4 {
+                Proto::ICMP
+            } else {
+                Proto::ICMPV6
+            }
     }
 }
 
@@ -120,8 +125,12 @@ type Endpoint<F> = (<F as Family>::Addr, u16);
 /// Where the connection that has this tuple would send the packet: source and destination.
 pub fn translation(sim: &Sim, frame: &[u8], parsed: &Parsed) -> Option<Translation> {
     match parsed.version()? {
-        4 => of_family(sim, parsed.tuple(frame)?, |w| &sim.workers[w].conntrack().v4),
-        _ => of_family(sim, parsed.tuple(frame)?, |w| &sim.workers[w].conntrack().v6),
+        4 => of_family(sim, parsed.tuple(frame)?, |w| {
+            &sim.workers[w].conntrack().v4
+        }),
+        _ => of_family(sim, parsed.tuple(frame)?, |w| {
+            &sim.workers[w].conntrack().v6
+        }),
     }
 }
 

@@ -168,7 +168,9 @@ impl Session {
         };
         let spec = TcpSpec {
             flags,
-            seq: stream.next.wrapping_sub(u32::from(opening && stream.opened)),
+            seq: stream
+                .next
+                .wrapping_sub(u32::from(opening && stream.opened)),
             ack: stream.peer.unwrap_or(0),
             ..TcpSpec::default()
         };

@@ -59,11 +59,25 @@ impl Seen {
     /// A check that was never reached has found nothing.
     pub fn assert_everything_happened(&self) {
         let all = [
-            "forwarded", "made", "probed", "translated", "dropped", "handed over", "reassembled",
-            "cut", "evicted", "expired", "reloaded", "held", "related",
+            "forwarded",
+            "made",
+            "probed",
+            "translated",
+            "dropped",
+            "handed over",
+            "reassembled",
+            "cut",
+            "evicted",
+            "expired",
+            "reloaded",
+            "held",
+            "related",
         ];
         for what in all {
-            assert!(self.0.get(what).is_some_and(|n| *n > 0), "never {what}: {self:?}");
+            assert!(
+                self.0.get(what).is_some_and(|n| *n > 0),
+                "never {what}: {self:?}"
+            );
         }
     }
 }
@@ -216,7 +230,10 @@ impl World {
         let len = 1_500 + self.random.below(3_000);
         let id = u16::from(self.random.byte());
         let lan = crate::sim::LAN_MAC;
-        let craft = craft.macs(lan, self.macs.of(from.ip())).payload_len(len).id(id);
+        let craft = craft
+            .macs(lan, self.macs.of(from.ip()))
+            .payload_len(len)
+            .id(id);
         let mut pieces = Vec::new();
         // IPv6 packets cannot be cut on the way; those stay whole and are too big.
         let frame = craft.frame().unwrap();
@@ -257,7 +274,9 @@ impl World {
         self.rest();
         for (port, session, frame) in self.frame() {
             let expected = read(&frame)
-                .filter(|p| p.icmp_role() != Some(turnpike_pipeline::packet::tuple::IcmpRole::Error))
+                .filter(|p| {
+                    p.icmp_role() != Some(turnpike_pipeline::packet::tuple::IcmpRole::Error)
+                })
                 .and_then(|parsed| checks::translation(&self.sim, &frame, &parsed));
             self.inject(port, vec![(port, session, frame)], expected);
             self.rest();
@@ -310,7 +329,10 @@ impl World {
                 Some(DropReason::FilterRule | DropReason::FilterReject)
             );
         let delivered = matches!(end.ending, Ending::Accept | Ending::Held);
-        assert!(delivered || lost || refused, "an answer to {original:?} ends in {end:?}");
+        assert!(
+            delivered || lost || refused,
+            "an answer to {original:?} ends in {end:?}"
+        );
     }
 
     fn pass_time(&mut self) {
@@ -323,7 +345,8 @@ impl World {
                 worker.housekeeping(self.sim.now);
             }
         }
-        self.rings.at_slow_path(&mut self.sim, |sim, out| sim.slow.tick(sim.now, out));
+        self.rings
+            .at_slow_path(&mut self.sim, |sim, out| sim.slow.tick(sim.now, out));
     }
 
     fn reload(&mut self) {
@@ -340,7 +363,8 @@ impl World {
         }
         self.sim.program = std::sync::Arc::clone(&program);
         self.rings.at_slow_path(&mut self.sim, |sim, out| {
-            sim.slow.adopt(std::sync::Arc::clone(&program), sim.now, out);
+            sim.slow
+                .adopt(std::sync::Arc::clone(&program), sim.now, out);
         });
         let old = std::mem::take(&mut self.tally);
         for (id, _) in program.rules.iter() {
@@ -360,7 +384,9 @@ impl World {
             let record = Record {
                 session,
                 ttl: parsed.as_ref().map_or(0, |p| p.ttl),
-                checksum: parsed.as_ref().map_or(Checksum::Bad, |p| verify_l4(&buf, p)),
+                checksum: parsed
+                    .as_ref()
+                    .map_or(Checksum::Bad, |p| verify_l4(&buf, p)),
                 expected,
                 left: false,
             };
@@ -379,7 +405,8 @@ impl World {
         }
         for (at, frames) in queues.into_iter().enumerate() {
             let (sim, random) = (&mut self.sim, &mut self.random);
-            self.rings.receive(sim, at, port, frames, self.received, random);
+            self.rings
+                .receive(sim, at, port, frames, self.received, random);
         }
     }
 
