@@ -103,16 +103,26 @@ ours() {
 
 gone() { ! ours "$1"; }
 
+# residents: the processes in the rig's namespaces, which are all descendants of this script.
+residents() {
+  local ns
+  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
+    ip netns pids "$ns" 2>/dev/null || true
+  done
+}
+
+deserted() { [[ -z $(residents) ]]; }
+
 # rig_down: ends what the rig started, then removes its namespaces and its directory.
 rig_down() {
   [[ -n ${RIG:-} ]] || return 0
   local pid ns
-  while read -r pid; do
-    ! ours "$pid" || kill "$pid" 2>/dev/null || true
-  done <"$RIG_DIR/pids"
-  while read -r pid; do
-    wait_for 5 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
-  done <"$RIG_DIR/pids"
+  for pid in $(residents); do
+    kill "$pid" 2>/dev/null || true
+  done
+  wait_for 5 deserted || for pid in $(residents); do
+    kill -KILL "$pid" 2>/dev/null || true
+  done
   for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
     ip netns del "$ns" 2>/dev/null || true
   done
