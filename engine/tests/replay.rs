@@ -11,9 +11,12 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
-use turnpike_engine::pcap::{CaptureError, MADE_UP_MAC, Stamp};
+use turnpike_conntrack::tuple::Proto;
+use turnpike_engine::pcap::{
+    CaptureError, CaptureFile, CaptureWriter, MADE_UP_MAC, Precision, Stamp,
+};
 use turnpike_engine::replay::{Checksums, ReplayError, Resolution, run};
-use turnpike_pipeline::packet::craft::TcpSpec;
+use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 
 const HOST: &str = "192.168.88.10:40000";
@@ -51,7 +54,7 @@ fn ack() -> Vec<u8> {
 
 /// A conversation through masquerade, and packets that end in other ways.
 fn story() -> [(&'static str, Vec<Packet>); 2] {
-    let frame = |craft: turnpike_pipeline::packet::craft::Craft| craft.frame().unwrap();
+    let frame = |craft: Craft| craft.frame().unwrap();
     let telnet = TcpSpec {
         flags: TCP_SYN,
         seq: 9,
@@ -199,6 +202,24 @@ fn frames_keep_their_stamps_and_go_to_a_made_up_neighbour() {
 }
 
 #[test]
+fn stamps_keep_their_nanoseconds_on_packets_and_on_answers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, out) = (dir.path().join("nano.pcap"), dir.path().join("out"));
+    let mut writer = CaptureWriter::new(Vec::new(), Precision::Nano).unwrap();
+    let stamps = [5, 1_000_000_007].map(Stamp);
+    writer.write(stamps[0], &syn()).unwrap();
+    let echo = ping("192.168.88.10", "192.168.88.1", 8).frame().unwrap();
+    writer.write(stamps[1], &echo).unwrap();
+    fs::write(&path, writer.finish().unwrap()).unwrap();
+    run(config(&[("lan", &path)], &out)).unwrap();
+    let sent = |interface: &str| {
+        let mut file = CaptureFile::open(&out.join(interface)).unwrap();
+        file.next_packet().unwrap().stamp
+    };
+    assert_eq!([sent("wan.pcap"), sent("lan.pcap")], stamps);
+}
+
+#[test]
 fn a_vlan_interface_takes_untagged_frames_and_sends_tagged_ones() {
     let out_and_back = [
         (0, udp("192.168.20.5:7", "198.51.100.9:53").frame().unwrap()),
@@ -310,6 +331,41 @@ fn a_packet_too_large_for_its_link_is_cut_up_and_accepted() {
 }
 
 #[test]
+fn fragments_have_the_verdict_of_the_packet_they_become() {
+    let piece = |id: u16, flags: u16, payload: &[u8]| {
+        let (src, dst) = (
+            "192.168.88.10".parse().unwrap(),
+            "198.51.100.9".parse().unwrap(),
+        );
+        let craft = Craft::other(src, dst, Proto::UDP).unwrap();
+        craft.id(id).flags(flags).payload(payload).frame().unwrap()
+    };
+    // UDP 5000 > 53, 24 bytes, no checksum, in two pieces; the last one alone stays alone.
+    let head = [0x13, 0x88, 0, 53, 0, 24, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8];
+    let packets = [
+        (0, piece(7, 0x2000, &head)),
+        (9, piece(7, 2, &[9; 8])),
+        (20, piece(8, 2, &[9; 8])),
+    ];
+    let fragments = replay(&[("lan", &packets)], |_| {});
+    let verdicts = ["held", "held", "accept", "accept", "held"];
+    assert_eq!(fragments.column("verdict"), verdicts);
+    assert_eq!(fragments.column("out"), ["", "", "wan", "wan", ""]);
+    let index: Vec<_> = fragments
+        .verdicts()
+        .iter()
+        .map(|l| l["index"].as_u64())
+        .collect();
+    assert_eq!(index, [1, 2, 1, 2, 3].map(Some));
+    assert_eq!(fragments.column("connection-state")[2], "new");
+    let sent = fragments.sent("wan");
+    assert_eq!(
+        (sent.len(), sent[0].stamp),
+        (1, Stamp((START_US + 9) * 1_000))
+    );
+}
+
+#[test]
 fn verdicts_name_their_file_only_where_it_would_not_be_clear() {
     let lan = [(0, syn())];
     let alone = replay(&[("lan", &lan), ("wan", &[(5, syn_ack())])], |_| {});
@@ -380,7 +436,10 @@ proptest! {
     /// `replay` itself checks that each packet is explained and that the books add up.
     #[test]
     fn garbled_frames_are_explained_too(
-        garbles in prop::collection::vec((0..8_usize, any::<prop::sample::Index>(), any::<u8>()), 1..12),
+        garbles in prop::collection::vec(
+            (0..8_usize, any::<prop::sample::Index>(), any::<u8>()),
+            1..12,
+        ),
         learn in any::<bool>(),
     ) {
         let [(_, mut lan), (_, wan)] = story();

@@ -17,7 +17,7 @@ import time
 
 IPV4, IPV6, ARP, VLAN = 0x0800, 0x86DD, 0x0806, 0x8100
 TCP, UDP, HOP_BY_HOP = 6, 17, 0
-SOURCE4, SOURCE6 = "192.168.88.10", "2001:db8:88::10"
+SOURCE4, SOURCE6 = "192.168.88.10", "fd00:88::10"
 SERVER4, SERVER6 = "203.0.113.1", "2001:db8:113::1"
 # The gateway's packet ring takes 512 frames; it must never be the one that drops.
 PACE_FRAMES, PACE_SECONDS = 32, 0.002

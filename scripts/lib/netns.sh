@@ -2,7 +2,7 @@
 # shellcheck disable=SC2034 # its names are read by the scripts that source it
 # The rig: client -- gateway -- server, three network namespaces joined by two veth pairs.
 #
-#   client  lan0  192.168.88.10  2001:db8:88::10   default route through the gateway
+#   client  lan0  192.168.88.10  fd00:88::10       default route through the gateway
 #   gateway tp-lan, tp-wan                         no addresses: the kernel stays out of the way
 #   server  wan0  203.0.113.1    2001:db8:113::1   no route back to the client's prefixes
 #
@@ -10,8 +10,8 @@
 # rig starts is written to $RIG_DIR/pids, so that rig_down ends exactly that and nothing else.
 # Sourced after ui.sh; the functions need root.
 
-LAN_GATEWAY4=192.168.88.1 LAN_GATEWAY6=2001:db8:88::1
-CLIENT4=192.168.88.10 CLIENT6=2001:db8:88::10
+LAN_GATEWAY4=192.168.88.1 LAN_GATEWAY6=fd00:88::1
+CLIENT4=192.168.88.10 CLIENT6=fd00:88::10
 NAT4=203.0.113.2 NAT6=2001:db8:113::2
 SERVER4=203.0.113.1 SERVER6=2001:db8:113::1
 

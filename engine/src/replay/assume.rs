@@ -1,9 +1,10 @@
 //! Neighbours that are assumed: the slow path's questions are answered before they leave.
 //!
-//! The worker gives every neighbour the made-up address by itself. The slow path, which sends
-//! fragments, does not know about that: it asks. Here its question is turned round into the answer
-//! that a station with the made-up address would give. The books stay right: one packet made (the
-//! question) and one consumed (the answer).
+//! The worker gives every neighbour the made-up address by itself. The slow path does not know
+//! about that: it asks for those that do not fit the worker's table, and checks on stations that
+//! asked for the gateway. Here its question is turned round into the answer that a station with
+//! the made-up address would give. The books stay right: one packet made (the question) and one
+//! consumed (the answer).
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};

@@ -118,6 +118,8 @@ mod tests {
     fn a_silence_of_years_takes_few_turns() {
         let decade = turns(10 * 365 * 86_400);
         assert!(decade.len() < 5_000, "{} turns", decade.len());
+        let longest = decade.windows(2).map(|pair| pair[1].since(pair[0])).max();
+        assert_eq!(longest, Some(Duration::from_micros(TURN_MAX_US)));
         assert_eq!(decade.last(), Some(&Tick::from_secs(10 * 365 * 86_400)));
     }
 }

@@ -11,7 +11,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
 use turnpike_pipeline::counters::WorkerCounters;
-use turnpike_pipeline::ids::{Mac, PORTS_MAX, PortId};
+use turnpike_pipeline::ids::{IfaceId, Mac, PORTS_MAX};
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::{FromSlowPath, Outbox, Punt, PuntKind};
@@ -23,13 +23,13 @@ use turnpike_pipeline::worker::{Worker, WorkerSetup};
 
 use super::assume::{Assumed, assume};
 use super::clock::Clock;
+use super::connections;
 use super::feed::{Fed, Feed};
 use super::ledger::{Ledger, Origin, Recorder};
 use super::merge::Merge;
-use super::output::OutputDir;
+use super::output::{OutputDir, VerdictLine};
 use super::report::{Books, CountersReport};
 use super::{INPUTS_MAX, InputSummary, ReplayConfig, ReplayError, Resolution, Summary};
-use super::{connections, frame};
 use crate::pcap::{CaptureFile, Captured, MADE_UP_MAC, Precision, Stamp};
 
 const WORKER: WorkerId = WorkerId(0);
@@ -247,7 +247,7 @@ impl Replay {
             for departure in std::mem::take(&mut self.outbox.tx) {
                 let bytes = departure.buf.frame_len();
                 self.worker.sent(departure.interface, bytes);
-                self.sent(departure.port, &departure.buf)?;
+                self.sent(departure.interface, &departure.buf)?;
             }
             for (_, handover) in std::mem::take(&mut self.outbox.handover) {
                 let mut frames = ArrayVec::new();
@@ -260,13 +260,29 @@ impl Replay {
             for (_, message) in std::mem::take(&mut self.slow_outbox.to_worker) {
                 self.returned(message, now);
             }
-            let files = self.files.as_deref();
-            self.ledger
-                .settle(&self.recorder, &self.program, files, &mut self.output)?;
+            self.write_verdicts()?;
             if self.is_quiet() {
                 return Ok(());
             }
         }
+    }
+
+    fn write_verdicts(&mut self) -> Result<(), ReplayError> {
+        let (program, output) = (&self.program, &mut self.output);
+        let files = self.files.as_deref();
+        self.ledger.settle(&self.recorder, |origin, end| {
+            let name = |id: IfaceId| program.interface_name(id);
+            output.verdict(&VerdictLine {
+                interface: name(origin.interface).unwrap_or_default(),
+                index: origin.index,
+                verdict: end.ending.name(),
+                reason: end.reason.map(|r| r.label()),
+                out: end.out.and_then(name),
+                connection_state: end.state.map(|s| s.name()),
+                rule: end.rule.and_then(|r| program.rule_name(r)),
+                file: files.and_then(|f| f.get(origin.input)).map(String::as_str),
+            })
+        })
     }
 
     fn is_quiet(&self) -> bool {
@@ -280,19 +296,13 @@ impl Replay {
         worker && self.slow_outbox.to_worker.is_empty()
     }
 
-    fn sent(&mut self, port: PortId, buf: &HeapBuffer) -> Result<(), ReplayError> {
-        let interface = self
-            .program
-            .interfaces
-            .by_tag(port, frame::vlan(buf.head()));
-        let Some(interface) = interface else {
-            return Ok(());
-        };
-        let is_current = buf.token() == self.current.token;
-        let stamp = if is_current {
-            self.current.stamp
+    fn sent(&mut self, interface: IfaceId, buf: &HeapBuffer) -> Result<(), ReplayError> {
+        let (current, now) = (self.current.stamp, self.clock.stamp());
+        // What leaves because of the packet being decided has its stamp, to the nanosecond.
+        let stamp = if buf.token() == self.current.token {
+            current
         } else {
-            self.clock.stamp()
+            current.max(now)
         };
         self.output
             .sent(usize::from(interface.0), stamp, buf.head())
@@ -300,16 +310,36 @@ impl Replay {
 
     fn punted(&mut self, punt: Punt<HeapBuffer>, now: Tick) {
         let (token, kind) = (punt.buf.token(), punt.kind);
+        let noted = self.recorder.len();
         self.slow_path.handle(punt, now, &mut self.slow_outbox);
-        // A packet that was cut up has left, though not as itself.
-        if let PuntKind::Fragment(interface, _) = kind
-            && !self.recorder.has_ended(token)
+        match kind {
+            PuntKind::Reassemble(_) => self.follow_whole(noted),
+            // A packet that was cut up has left, though not as itself.
+            PuntKind::Fragment(interface, _) if !self.recorder.has_ended(token) => {
+                let end = End {
+                    out: Some(interface),
+                    ..End::bare(Ending::Accept, None)
+                };
+                self.recorder.note(token, end);
+            }
+            PuntKind::Fragment(..)
+            | PuntKind::Arp(_)
+            | PuntKind::Discovery(_)
+            | PuntKind::Resolve(..)
+            | PuntKind::Local(_)
+            | PuntKind::Error(..)
+            | PuntKind::Reject(..) => {}
+        }
+    }
+
+    /// If a packet has just become whole, its fragments share its fate; `noted` ends were there
+    /// before.
+    fn follow_whole(&mut self, noted: usize) {
+        if let Some((_, FromSlowPath::Whole(_, buf))) = self.slow_outbox.to_worker.last_mut()
+            && buf.token() == 0
         {
-            let end = End {
-                out: Some(interface),
-                ..End::bare(Ending::Accept, None)
-            };
-            self.recorder.note(token, end);
+            let token = self.ledger.join(self.recorder.withdraw_consumed(noted));
+            *buf = HeapBuffer::new(std::mem::take(buf).into_bytes(), token);
         }
     }
 

@@ -13,6 +13,10 @@
 //!   counted in [`Summary::undecided`].
 //! * Neighbours have a made-up address, unless [`Resolution::Learn`] asks for the pipeline's own
 //!   ARP and neighbour discovery, which then needs the answers to be in the captures.
+//!
+//! Every packet has one verdict line; one that had to wait has a second when it is decided, and
+//! fragments have that of the packet they became. At the end of the captures the clock stops:
+//! what waits then is still held.
 
 mod assume;
 mod checksums;

@@ -169,7 +169,10 @@ mod tests {
     fn a_verdict_is_one_line_with_the_keys_of_the_contract() {
         assert_eq!(
             serde_json::to_string(&line()).unwrap(),
-            r#"{"interface":"lan","index":7,"verdict":"drop","reason":"filter-rule","out":null,"connection-state":"new","rule":"filter/forward/3 gw.yaml:41"}"#
+            concat!(
+                r#"{"interface":"lan","index":7,"verdict":"drop","reason":"filter-rule","#,
+                r#""out":null,"connection-state":"new","rule":"filter/forward/3 gw.yaml:41"}"#,
+            )
         );
         let with_file = VerdictLine {
             file: Some("a.pcap"),

@@ -34,7 +34,9 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         .and_then(|p| interface_of(core, port, p));
     match origin {
         Origin::Wire => count_received(core, port, interface, length),
-        Origin::Distributed | Origin::Steered => core.counters.taken_over.add(1),
+        Origin::Distributed | Origin::Steered | Origin::Returned => {
+            core.counters.taken_over.add(1);
+        }
         Origin::Reassembled | Origin::Local | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
