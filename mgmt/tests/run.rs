@@ -304,3 +304,123 @@ fn check_and_clients_end_with_one_where_something_is_wrong() {
         Some(2)
     );
 }
+
+/// A capture of one UDP packet from a host on the LAN to `to`, for the station `mac`.
+fn capture(mac: [u8; 6], to: [u8; 4]) -> Vec<u8> {
+    let mut ip = vec![0x45, 0, 0, 32, 0, 1, 0, 0, 64, 17, 0, 0, 192, 168, 88, 10];
+    ip.extend(to);
+    let words = ip.as_chunks::<2>().0.iter();
+    let sum: u32 = words.map(|w| u32::from(u16::from_be_bytes(*w))).sum();
+    let folded = !u16::try_from((sum & 0xffff) + (sum >> 16)).unwrap();
+    ip.splice(10..12, folded.to_be_bytes());
+    let mut frame = mac.to_vec();
+    frame.extend([0x02, 0, 0, 0, 0, 0x10, 0x08, 0x00]);
+    frame.extend(ip);
+    frame.extend([0x13, 0x88, 0x27, 0x0f, 0, 12, 0, 0, 1, 2, 3, 4]);
+    frame.resize(60, 0);
+    let mut file = Vec::new();
+    let header: [u32; 6] = [0xa1b2_c3d4, 0x0004_0002, 0, 0, 65_535, 1];
+    let record: [u32; 4] = [1_000_000, 0, 60, 60];
+    for word in header.iter().chain(&record) {
+        file.extend(word.to_le_bytes());
+    }
+    file.extend(frame);
+    file
+}
+
+#[test]
+fn a_packet_from_the_wire_is_logged_counted_and_dropped() {
+    let lab = Lab::new();
+    let (rx, tx) = (
+        lab.dir.path().join("rx.pcap"),
+        lab.dir.path().join("tx.pcap"),
+    );
+    // The address that DPDK gives the first device of this kind.
+    fs::write(&rx, capture(*b"\x02pcap\0", [192, 168, 88, 1])).unwrap();
+    let device = format!(
+        "net_pcap0,rx_pcap={},tx_pcap={}",
+        rx.display(),
+        tx.display()
+    );
+    let rule = "  filter:\n    - { chain: input, protocol: udp, dst-port: 9999, action: drop, log: \
+                yes, log-prefix: \"probe: \" }\n";
+    let text = CONFIG.replace("net_null0,no-rx=1", &device);
+    lab.write(&text.replace("  filter:\n", rule));
+    let gateway = lab.start();
+    let began = Instant::now();
+    let logged = |lab: &Lab| {
+        let log = lab.json(&["log"]);
+        let lines = log["lines"].as_array().unwrap().clone();
+        lines
+            .iter()
+            .find(|l| l["topic"] == "firewall")
+            .map(|l| l["message"].as_str().unwrap().to_owned())
+    };
+    let line = loop {
+        if let Some(line) = logged(&lab) {
+            break line;
+        }
+        assert!(began.elapsed() < Duration::from_secs(5), "{}", lab.log());
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    assert!(line.starts_with("probe"), "{line}");
+    assert!(
+        line.contains("in:lan") && line.contains("192.168.88.10:5000"),
+        "{line}"
+    );
+    let status = lab.json(&["status"]);
+    assert_eq!(status["interfaces"][0]["rx"]["packets"], 1, "{status}");
+    let drops = status["workers"][0]["drops"].as_array().unwrap();
+    let by_rule = drops.iter().find(|d| d["name"] == "filter-rule").unwrap();
+    assert_eq!(by_rule["packets"], 1);
+    let rules = lab.json(&["rules", "--chain", "input"]);
+    assert_eq!(rules["rules"][0]["packets"], 1);
+    assert_eq!(rules["rules"][0]["bytes"], 32);
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+}
+
+#[test]
+fn a_replay_says_what_became_of_each_packet_and_repeats_itself() {
+    let lab = Lab::new();
+    let pcap = lab.dir.path().join("in.pcap");
+    fs::write(&pcap, capture([2, 0, 0, 0, 0, 1], [198, 51, 100, 7])).unwrap();
+    let replay = |out: &str| {
+        let dir = lab.dir.path().join(out);
+        let done = turnpike()
+            .args(["replay", "--config"])
+            .arg(lab.config())
+            .arg("--in")
+            .arg(format!("lan={}", pcap.display()))
+            .arg("--out-dir")
+            .arg(&dir)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", stderr(&done));
+        assert!(String::from_utf8_lossy(&done.stdout).starts_with("1 packets: accept 1\n"));
+        [
+            "verdicts.jsonl",
+            "connections.json",
+            "counters.json",
+            "wan.pcap",
+        ]
+        .map(|name| fs::read(dir.join(name)).unwrap())
+    };
+    let first = replay("one");
+    assert_eq!(first, replay("two"));
+    let verdict: serde_json::Value = serde_json::from_slice(&first[0]).unwrap();
+    assert_eq!(
+        (&verdict["verdict"], &verdict["out"]),
+        (&"accept".into(), &"wan".into())
+    );
+    let wrong = turnpike()
+        .args(["replay", "--in", "dmz=x", "--out-dir", "y", "--config"])
+        .arg(lab.config())
+        .output()
+        .unwrap();
+    assert_eq!(wrong.status.code(), Some(1));
+    assert!(
+        stderr(&wrong).contains("error: no interface is named `dmz`"),
+        "{}",
+        stderr(&wrong)
+    );
+}

@@ -21,6 +21,8 @@ pub enum Origin {
     Distributed,
     /// Received by another worker, which found this one to be the connection's owner.
     Steered,
+    /// Back from the worker that was found to be the connection's owner and no longer is.
+    Returned,
     /// Put together by the slow path from fragments that some worker received.
     Reassembled,
     /// Made by the gateway; tracked like anybody's packet.
@@ -34,7 +36,19 @@ impl Origin {
     pub const fn is_local(self) -> bool {
         match self {
             Self::Local | Self::Notice => true,
-            Self::Wire | Self::Distributed | Self::Steered | Self::Reassembled => false,
+            Self::Wire | Self::Distributed | Self::Steered | Self::Returned | Self::Reassembled => {
+                false
+            }
+        }
+    }
+
+    /// Whether another worker has held the packet against the raw rules.
+    pub const fn is_past_raw(self) -> bool {
+        match self {
+            Self::Steered | Self::Returned => true,
+            Self::Wire | Self::Distributed | Self::Reassembled | Self::Local | Self::Notice => {
+                false
+            }
         }
     }
 }
@@ -50,6 +64,8 @@ pub enum Track {
     Related(FlowRef),
     /// No connection was found in the bulk lookup.
     Missed,
+    /// It may open a connection, and is being judged.
+    Opening,
     /// Fits no connection and may not open one.
     Invalid,
 }
@@ -102,6 +118,7 @@ impl Meta {
             Track::Known(_, state) => Some(state),
             Track::Related(_) => Some(ConnState::Related),
             Track::Invalid => Some(ConnState::Invalid),
+            Track::Opening => Some(ConnState::New),
             Track::Missed => None,
         }
     }

@@ -64,6 +64,8 @@ pub enum Found {
     ByHash,
     /// By the steering map, or as the owner of the flow that an ICMP error quotes.
     AsOwner,
+    /// By hash, because the worker that was found as the owner no longer has the connection.
+    NoLongerOwner,
 }
 
 /// A packet for the slow path.

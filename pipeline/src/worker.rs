@@ -174,6 +174,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             let origin = match found {
                 Found::ByHash => Origin::Distributed,
                 Found::AsOwner => Origin::Steered,
+                Found::NoLongerOwner => Origin::Returned,
             };
             stages::admit::frame(&mut self.core, &mut self.burst, buf, port, origin, out);
         }

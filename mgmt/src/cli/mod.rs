@@ -21,6 +21,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::Refused;
+
 /// The configuration where none is named.
 const CONFIG_DEFAULT: &str = "/etc/turnpike/turnpike.yaml";
 
@@ -54,13 +56,20 @@ enum Command {
     Log(log::Args),
 }
 
-/// Why a command failed, as sentences for standard error.
+/// Why a command failed: the text for standard error.
 #[derive(Debug)]
 struct Failure(String);
 
+impl Failure {
+    /// A configuration that was refused: its problems say for themselves that they are errors.
+    fn refused(refused: &Refused) -> Self {
+        Self(refused.to_string())
+    }
+}
+
 impl<E: std::error::Error> From<E> for Failure {
     fn from(error: E) -> Self {
-        Self(error.to_string())
+        Self(format!("error: {error}"))
     }
 }
 

@@ -22,6 +22,7 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
                 // Writing into a string cannot fail.
                 let _ = writeln!(text, "{problem}");
             }
+            text.push_str("error: ");
             text.push_str(&failed.error);
             Err(Failure(text))
         }

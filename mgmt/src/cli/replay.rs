@@ -64,7 +64,7 @@ enum Neighbours {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    let config = Config::load(&args.config)?;
+    let config = Config::load(&args.config).map_err(|r| Failure::refused(&r))?;
     for warning in &config.warnings {
         complain(&warning.to_string());
     }
@@ -83,8 +83,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
             Neighbours::Assume => Resolution::Assume,
             Neighbours::Learn => Resolution::Learn,
         },
-    })
-    .map_err(|e| Failure(format!("error: {e}")))?;
+    })?;
     for input in &summary.inputs {
         if let Some(damage) = &input.damage {
             complain(&format!("warning: {}: {damage}", input.path.display()));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{CONFIG_DEFAULT, Failure};
-use crate::daemon;
+use crate::daemon::{self, RunError};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -13,5 +13,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args) -> Result<(), Failure> {
-    Ok(daemon::run(args.config)?)
+    match daemon::run(args.config) {
+        Err(RunError::Config(refused)) => Err(Failure::refused(&refused)),
+        other => Ok(other?),
+    }
 }

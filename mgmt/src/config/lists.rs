@@ -10,6 +10,7 @@ use super::address::Addresses;
 use super::names::Names;
 use super::section::{Item, Keys, Section, Word, items, mapping, or_report, scalar, word};
 use super::value::{Name, Switch, Text};
+use super::{Unreadable, read_text};
 use crate::problem::{Problems, Span};
 use crate::yaml::{Entry, Node, Value};
 
@@ -90,7 +91,7 @@ impl Reader<'_> {
         }
         AddressList {
             name: entry.key.clone(),
-            prefixes: IpNet::aggregate(&prefixes),
+            prefixes,
         }
     }
 
@@ -173,13 +174,13 @@ impl Reader<'_> {
 
 fn read_file(path: &Path) -> Result<String, String> {
     let shown = path.display();
-    let length = std::fs::metadata(path)
-        .map_err(|e| format!("cannot read `{shown}`: {e}; create it or correct `file`"))?
-        .len();
-    if length > FILE_MAX {
-        return Err(format!(
-            "`{shown}` has {length} bytes; a list file has at most {FILE_MAX}"
-        ));
-    }
-    std::fs::read_to_string(path).map_err(|e| format!("cannot read `{shown}`: {e}"))
+    read_text(path, FILE_MAX).map_err(|why| match why {
+        Unreadable::System(e) => {
+            format!("cannot read `{shown}`: {e}; create it or correct `file`")
+        }
+        Unreadable::TooLarge => {
+            format!("`{shown}` has more than {FILE_MAX} bytes; split it into several lists")
+        }
+        Unreadable::NotText => format!("`{shown}` is not UTF-8; convert it"),
+    })
 }

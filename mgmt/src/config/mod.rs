@@ -16,6 +16,8 @@ pub mod services;
 mod tracking;
 mod value;
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -112,17 +114,16 @@ impl Config {
             problems.error(crate::problem::Span::START, message);
             refuse(&file, problems)
         };
-        let length = std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
-        if length > yaml::TEXT_MAX as u64 {
-            return Err(unreadable(format!(
-                "the file has {length} bytes and may have {}; put large lists into a `file:`",
+        let text = read_text(path, yaml::TEXT_MAX as u64).map_err(|why| match why {
+            Unreadable::System(e) => {
+                unreadable(format!("cannot read the file: {e}; check its name"))
+            }
+            Unreadable::TooLarge => unreadable(format!(
+                "the file has more than {} bytes; put large lists into a `file:`",
                 yaml::TEXT_MAX
-            )));
-        }
-        let bytes = std::fs::read(path)
-            .map_err(|e| unreadable(format!("cannot read the file: {e}; check its name")))?;
-        let text = String::from_utf8(bytes)
-            .map_err(|e| unreadable(format!("the file is not UTF-8: {e}; convert it")))?;
+            )),
+            Unreadable::NotText => unreadable("the file is not UTF-8; convert it".to_owned()),
+        })?;
         let dir = path.parent().unwrap_or(Path::new("."));
         Self::parse(&text, &file, dir)
     }
@@ -167,6 +168,25 @@ impl Config {
             if policy.tracking.enabled { "on" } else { "off" },
         )
     }
+}
+
+/// Why a file is no text to go on with.
+enum Unreadable {
+    System(std::io::Error),
+    TooLarge,
+    NotText,
+}
+
+/// Reads a text file of at most `max` bytes; a device that never ends is too large, too.
+fn read_text(path: &Path, max: u64) -> Result<String, Unreadable> {
+    let file = File::open(path).map_err(Unreadable::System)?;
+    let mut bytes = Vec::new();
+    let read = file.take(max.saturating_add(1)).read_to_end(&mut bytes);
+    let read = read.map_err(Unreadable::System)?;
+    if read as u64 > max {
+        return Err(Unreadable::TooLarge);
+    }
+    String::from_utf8(bytes).map_err(|_| Unreadable::NotText)
 }
 
 fn count(n: usize, what: &str) -> String {

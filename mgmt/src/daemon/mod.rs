@@ -40,14 +40,14 @@ const PROGRAMS_KEPT: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The configuration is wrong.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] Refused),
     /// The management socket cannot be had.
-    #[error("error: {0}")]
+    #[error(transparent)]
     Socket(#[from] SocketError),
     /// The metrics port cannot be had.
     #[error(
-        "error: cannot listen on metrics port {port}: {source}; stop what uses it, or write \
+        "cannot listen on metrics port {port}: {source}; stop what uses it, or write \
          another `services: {{ metrics: {{ port: … }} }}`"
     )]
     MetricsPort {
@@ -57,10 +57,10 @@ pub enum RunError {
         source: std::io::Error,
     },
     /// The engine did not start.
-    #[error("error: {0}")]
+    #[error(transparent)]
     Start(#[from] StartError),
     /// The system refuses something every process needs.
-    #[error("error: {what}: {source}")]
+    #[error("{what}: {source}")]
     System {
         /// What was wanted.
         what: &'static str,
@@ -74,7 +74,10 @@ pub struct Daemon {
     path: PathBuf,
     /// Taken out when it stops.
     gateway: RwLock<Option<Gateway>>,
+    /// Taken after `gateway` where both are, and never for long.
     state: Mutex<State>,
+    /// Held by a reload from reading the file to its adoption.
+    reloading: Mutex<()>,
     logs: Logs,
     stopping: AtomicBool,
 }
@@ -146,6 +149,7 @@ impl Daemon {
                 },
             }),
             gateway: RwLock::new(Some(gateway)),
+            reloading: Mutex::new(()),
             logs,
             stopping: AtomicBool::new(false),
         })

@@ -1,6 +1,6 @@
 //! Reading the configuration again: all of it takes effect, or nothing does.
 
-use std::path::Path;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use turnpike_conntrack::ids::Generation;
@@ -40,49 +40,34 @@ impl Daemon {
     }
 
     fn try_reload(&self) -> Result<Reloaded, Refusal> {
-        // The lock is held to the end: reloads happen one after the other.
+        // Reloads happen one after the other; what is asked meanwhile is answered.
+        let _one_at_a_time = self
+            .reloading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let result = self.candidate().and_then(|next| self.replace(next));
         let mut state = self.state();
-        let result = self.candidate(&state.config).and_then(|next| {
-            let gateway = self.gateway();
-            let gateway = gateway.as_ref().ok_or_else(|| {
-                Refusal::StartOnly(failed("the gateway is stopping; start it again"))
-            })?;
-            let before = gateway.program();
-            let generation = Generation(before.generation.0.wrapping_add(1).max(1));
-            let workers = gateway.worker_count();
-            let program = compile(&next, generation, workers, gateway.facts(), Some(&before));
-            gateway.publish(program.clone());
-            state.programs.push_back(program);
-            while state.programs.len() > PROGRAMS_KEPT {
-                state.programs.pop_front();
-            }
-            let reloaded = Reloaded {
-                generation: generation.0,
-                adopted: gateway.wait_adopted(ADOPTION).is_ok(),
-                warnings: next.warnings.iter().map(ToString::to_string).collect(),
-                summary: next.summary(),
-            };
-            Ok((next, reloaded))
-        });
-        match result {
-            Ok((next, reloaded)) => {
-                state.config = next;
+        match &result {
+            Ok(_) => {
                 state.reloads.done += 1;
                 state.reloads.loaded_at = now_ms() / 1_000;
-                Ok(reloaded)
             }
-            Err(refusal) => {
-                state.reloads.refused += 1;
-                Err(refusal)
-            }
+            Err(_) => state.reloads.refused += 1,
         }
+        result
     }
 
-    /// The configuration as it is on disk now, if it can replace `old` in a running gateway.
-    fn candidate(&self, old: &Config) -> Result<Config, Refusal> {
-        let next = load(&self.path).map_err(|refused| Refusal::Invalid(invalid(&refused)))?;
-        let mut changed = old.engine.start_only_changes(&next.engine);
-        changed.extend(service_changes(&old.services, &next.services));
+    /// The configuration as it is on disk now, if it can take over in a running gateway.
+    fn candidate(&self) -> Result<Config, Refusal> {
+        let next =
+            Config::load(&self.path).map_err(|refused| Refusal::Invalid(invalid(&refused)))?;
+        let mut changed = {
+            let old = &self.state().config;
+            let mut changed = old.engine.start_only_changes(&next.engine);
+            changed.extend(service_changes(&old.services, &next.services));
+            changed
+        };
+        changed.sort();
         if changed.is_empty() {
             return Ok(next);
         }
@@ -92,10 +77,35 @@ impl Daemon {
             changed.join(", ")
         ))))
     }
-}
 
-fn load(path: &Path) -> Result<Config, Refused> {
-    Config::load(path)
+    fn replace(&self, next: Config) -> Result<Reloaded, Refusal> {
+        let gateway = self.gateway();
+        let gateway = gateway
+            .as_ref()
+            .ok_or_else(|| Refusal::StartOnly(failed("the gateway is stopping; start it again")))?;
+        let before = gateway.program();
+        let generation = Generation(before.generation.0.wrapping_add(1).max(1));
+        let workers = gateway.worker_count();
+        let program = compile(&next, generation, workers, gateway.facts(), Some(&before));
+        let warnings = next.warnings.iter().map(ToString::to_string).collect();
+        let summary = next.summary();
+        {
+            // Before it is published: its log events need it.
+            let mut state = self.state();
+            state.programs.push_back(Arc::clone(&program));
+            while state.programs.len() > PROGRAMS_KEPT {
+                state.programs.pop_front();
+            }
+            state.config = next;
+        }
+        gateway.publish(program);
+        Ok(Reloaded {
+            generation: generation.0,
+            adopted: gateway.wait_adopted(ADOPTION).is_ok(),
+            warnings,
+            summary,
+        })
+    }
 }
 
 /// Listeners are opened once, at start.

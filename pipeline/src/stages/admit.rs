@@ -34,7 +34,9 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         .and_then(|p| interface_of(core, port, p));
     match origin {
         Origin::Wire => count_received(core, port, interface, length),
-        Origin::Distributed | Origin::Steered => core.counters.taken_over.add(1),
+        Origin::Distributed | Origin::Steered | Origin::Returned => {
+            core.counters.taken_over.add(1);
+        }
         Origin::Reassembled | Origin::Local | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
@@ -86,7 +88,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
 }
 
 /// The interface that a frame's tags belong to; two tags belong to none.
-fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<IfaceId> {
+pub fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<IfaceId> {
     if parsed.link.inner_vlan.is_some() {
         return None;
     }

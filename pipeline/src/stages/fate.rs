@@ -22,7 +22,7 @@ pub enum Fate {
     /// It ends here because a rule said so, and the slow path tells its sender.
     Reject(PuntKind),
     /// Another worker owns its connection.
-    Handover(WorkerId),
+    Handover(WorkerId, Found),
 }
 
 /// Carries out the fate of the packet in `slot`.
@@ -44,13 +44,13 @@ pub fn settle<B: Buffer, W: Witness<B>>(
         Fate::Reject(notice) => {
             refuse(core, burst, slot, DropReason::FilterReject, notice, out);
         }
-        Fate::Handover(worker) => {
+        Fate::Handover(worker, found) => {
             if let Some((buf, meta)) = burst.take(slot) {
                 core.counters.handed_over.add(1);
                 let handover = Handover {
                     buf,
                     port: meta.port,
-                    found: Found::AsOwner,
+                    found,
                 };
                 out.handover.push((worker, handover));
             }

@@ -22,7 +22,7 @@ use crate::drops::DropReason;
 use crate::fib::NextHop;
 use crate::ids::IfaceId;
 use crate::nexthop::{CachedWay, Lookup};
-use crate::outbox::{ErrorKind, Outbox, PuntKind};
+use crate::outbox::{ErrorKind, Found, Outbox, PuntKind};
 use crate::packet::echo;
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
@@ -68,17 +68,20 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     {
         meta.track = Track::Missed;
     }
+    let Some(incoming) = meta.parsed.tuple::<F>(buf.head()) else {
+        return Fate::Drop(DropReason::IpTruncated);
+    };
+    if !meta.origin.is_local() && speaks_for_others(core, incoming.src.to_ip()) {
+        return Fate::Drop(DropReason::MartianSource);
+    }
     if meta.track == Track::Missed {
         match look_again::<F, B, W>(core, buf, meta) {
             Fate::Pass => {}
-            fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(_)) => {
+            fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(..)) => {
                 return fate;
             }
         }
     }
-    let Some(incoming) = meta.parsed.tuple::<F>(buf.head()) else {
-        return Fate::Drop(DropReason::IpTruncated);
-    };
     match meta.track {
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
@@ -99,7 +102,10 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             let view = View::of_error(incoming, &pair, flow.direction);
             judge(core, buf, meta, &view, ConnState::Related, out).fate
         }
-        Track::Missed => open::<F, B, W>(core, buf, meta, View::plain(incoming), out),
+        Track::Missed | Track::Opening => {
+            meta.track = Track::Opening;
+            open::<F, B, W>(core, buf, meta, View::plain(incoming), out)
+        }
         Track::Exempt | Track::Invalid => {
             // A notice is the gateway's own word about a packet it refused.
             let state = match (meta.origin, meta.track) {
@@ -109,6 +115,17 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             };
             judge(core, buf, meta, &View::plain(incoming), state, out).fate
         }
+    }
+}
+
+/// Whether a received packet's source is the gateway, or everybody on one of its links.
+///
+/// A cached outcome needs no such question: it holds for packets of the interface it was judged
+/// for, and those of the gateway's own connections came in by none.
+fn speaks_for_others<W>(core: &Core<W>, source: IpAddr) -> bool {
+    match core.program.fib.lookup(source) {
+        Some(NextHop::Local | NextHop::Broadcast(_)) => true,
+        Some(NextHop::Neighbour { .. } | NextHop::Unreachable | NextHop::Blackhole) | None => false,
     }
 }
 
@@ -135,8 +152,8 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
         };
         return Fate::Pass;
     }
-    if let Some(owner) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
-        return Fate::Handover(owner);
+    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
+        return Fate::Handover(owner, found);
     }
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
@@ -152,24 +169,32 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     Fate::Pass
 }
 
-/// The other worker that owns the connection of a received packet, if there is one.
+/// The other worker that owns the connection of a received packet, or may open one with it.
+///
+/// A connection is opened where its packets arrive: a packet that was steered to a worker whose
+/// connection has ended meanwhile goes back to where it came from, and stays there.
 fn elsewhere<F: Stack, W>(
     core: &Core<W>,
     meta: &Meta,
     key: &Tuple<F>,
     is_error: bool,
-) -> Option<WorkerId> {
-    match meta.origin {
-        Origin::Wire | Origin::Distributed | Origin::Reassembled => {}
-        Origin::Steered | Origin::Local | Origin::Notice => return None,
-    }
-    let steered = core.conntrack.shared().steering.find(key);
-    // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow lives.
-    let owner = steered.or_else(|| {
+) -> Option<(WorkerId, Found)> {
+    let by_hash = || {
         let port = core.program.interfaces.port(meta.port)?;
-        is_error.then(|| port.distribution.worker(key))
-    })?;
-    (owner != core.id).then_some(owner)
+        Some(port.distribution.worker(key))
+    };
+    let (owner, found) = match meta.origin {
+        Origin::Wire | Origin::Distributed | Origin::Reassembled => {
+            let steered = core.conntrack.shared().steering.find(key);
+            // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow
+            // lives.
+            let owner = steered.or_else(|| is_error.then(by_hash).flatten())?;
+            (owner, Found::AsOwner)
+        }
+        Origin::Steered if !is_error => (by_hash()?, Found::NoLongerOwner),
+        Origin::Steered | Origin::Returned | Origin::Local | Origin::Notice => return None,
+    };
+    (owner != core.id).then_some((owner, found))
 }
 
 /// What judging a packet came to, and what is worth remembering of it.
@@ -210,10 +235,13 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         Ok(routed) => routed,
         Err(fate) => return Judgement::ended(fate),
     };
-    if let Way::NextHop(_) | Way::Resolve(..) = routed.way
-        && let Err(fate) = forwardable(core, meta, routed.out_interface)
-    {
-        return Judgement::ended(fate);
+    if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
+        if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
+            return Judgement::ended(Fate::Drop(DropReason::MartianSource));
+        }
+        if let Err(fate) = forwardable(core, meta, routed.out_interface) {
+            return Judgement::ended(fate);
+        }
     }
     let hook = match (meta.origin.is_local(), routed.way) {
         (true, _) => Hook::FilterOutput,
@@ -222,8 +250,8 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     };
     let nat_state = match meta.track {
         Track::Known(flow, _) | Track::Related(flow) => nat_state::<F, W>(core, flow),
-        Track::Missed if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
-        Track::Missed | Track::Exempt | Track::Invalid => NatStateSet::default(),
+        Track::Opening if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
+        Track::Missed | Track::Opening | Track::Exempt | Track::Invalid => NatStateSet::default(),
     };
     let (tuple, egress) = (view.at_filter(), routed.out_interface);
     let facts = ask::facts(&tuple, meta, egress, Some(state), nat_state);
@@ -260,8 +288,10 @@ pub fn nat_state<F: Stack, W>(core: &Core<W>, flow: FlowRef) -> NatStateSet {
 
 /// An accepted packet goes its way, unless it is for the gateway and nothing there wants it.
 fn accepted(meta: &mut Meta, routed: &Routed, destination: IpAddr) -> Fate {
-    if routed.way == Way::Local && !echo::is_request(&meta.parsed) {
-        let heard_by_many = destination.is_multicast() || routed.broadcast;
+    let heard_by_many = destination.is_multicast() || routed.broadcast;
+    // A ping to everybody would be answered by everybody (RFC 1122 section 3.2.2.6).
+    let answered = echo::is_request(&meta.parsed) && !heard_by_many;
+    if routed.way == Way::Local && !answered {
         return match meta.in_interface {
             Some(iface) if !heard_by_many => {
                 let notice = PuntKind::Error(iface, ErrorKind::NoListener);
@@ -323,6 +353,16 @@ fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Rout
         Some(NextHop::Blackhole) => Err(Fate::Drop(DropReason::NoRoute)),
         Some(NextHop::Unreachable) | None => Err(unreachable),
     }
+}
+
+/// Whether a packet of an address that means something on its own link only would be forwarded to
+/// another (RFC 4291 section 2.5.6).
+fn leaves_its_link(meta: &Meta, source: IpAddr, routed: &Routed) -> bool {
+    let link_local = match source {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    link_local && !meta.origin.is_local() && meta.in_interface != routed.out_interface
 }
 
 /// Whether a packet can cross the gateway: time to live, size, and how its frame was addressed.
@@ -396,10 +436,6 @@ fn open<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Fate {
     let state = ConnState::New;
     if !meta.origin.is_local() {
-        let source = view.incoming.src.to_ip();
-        if core.program.fib.lookup(source) == Some(NextHop::Local) {
-            return Fate::Drop(DropReason::MartianSource);
-        }
         view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
             Ok(tuple) => tuple,
             Err(reason) => return Fate::Drop(reason),

@@ -1,7 +1,8 @@
 //! Stage 2, `raw`: rules before connection tracking.
 //!
 //! Reads addresses, ports and the interface; writes the exemption from tracking (`notrack`).
-//! Drops by `raw-rule`. A program without raw rules skips it.
+//! Drops by `raw-rule`. A program without raw rules skips it, and so does a packet that another
+//! worker has held against them before it found the connection's owner.
 
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
@@ -29,6 +30,9 @@ pub fn run<B: Buffer, W: Witness<B>>(
         let Some((buf, meta)) = burst.packet(slot) else {
             continue;
         };
+        if meta.origin.is_past_raw() {
+            continue;
+        }
         let fate = packet(core, buf, meta, out);
         settle(core, burst, slot, fate, out);
     }

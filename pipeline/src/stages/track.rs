@@ -70,7 +70,9 @@ pub fn known<F: Stack, B: Buffer, W>(
 /// Finds the connection that an ICMP error is about.
 ///
 /// The quoted packet is one that left this gateway, or its own: in the words of the side that
-/// sent the error, its tuple is the inverse of what that side sends in the same connection.
+/// sent the error, its tuple is the inverse of what that side sends in the same connection. An
+/// error is for whoever sent what it quotes: to anybody else, it is about nothing, or anyone who
+/// knows of one connection could send to any host what rules take for related.
 fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &mut Meta) -> Track {
     if meta.checksum(buf) == Checksum::Bad {
         return Track::Invalid;
@@ -79,6 +81,9 @@ fn error<F: Stack, B: Buffer, W>(core: &mut Core<W>, buf: &B, meta: &mut Meta) -
         return Track::Invalid;
     };
     let answer = quote.tuple.inverse();
+    if meta.parsed.tuple::<F>(buf.head()).map(|outer| outer.dst) != Some(answer.dst) {
+        return Track::Invalid;
+    }
     match F::table(&core.conntrack).lookup(&answer, core.now) {
         Some(flow) => Track::Related(flow),
         // Perhaps another worker's: the judge asks the steering map and the hash.

@@ -11,6 +11,7 @@
 
 pub mod packets;
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -44,12 +45,16 @@ pub const WAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub const HOST_MAC: Mac = Mac([2, 0, 0, 0, 1, 1]);
 pub const PEER_MAC: Mac = Mac([2, 0, 0, 0, 2, 1]);
 
-/// Ends of packets that tests injected, with the token they were injected under.
+/// Ends of packets that tests injected, with the token they were injected under, and how many
+/// packets, made ones too, each rule has decided.
 #[derive(Debug, Default)]
-pub struct Ends(pub Vec<(u64, End)>);
+pub struct Ends(pub Vec<(u64, End)>, pub BTreeMap<u32, u64>);
 
 impl Witness<HeapBuffer> for Ends {
     fn end(&mut self, buf: &HeapBuffer, end: &End) {
+        if let Some(rule) = end.rule {
+            *self.1.entry(rule.0).or_default() += 1;
+        }
         if buf.token() != 0 {
             self.0.push((buf.token(), *end));
         }
