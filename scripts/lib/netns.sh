@@ -88,6 +88,7 @@ spawn() {
   shift 2
   setsid ip netns exec "$ns" "$@" </dev/null >"$log" 2>&1 &
   SPAWNED=$!
+  until ours "$SPAWNED" || ! kill -0 "$SPAWNED" 2>/dev/null; do sleep 0.02; done
 }
 
 # ours PID: true while the process still lives in one of the rig's namespaces.

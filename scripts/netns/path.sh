@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the gateway says about a path: time exceeded, packet too big, unreachable; both families.
+# What the gateway says about a path, and what it lets others say: time exceeded, packet too big,
+# unreachable, fragments; both families.
 #
 # Usage: scripts/netns/path.sh
 # shellcheck source-path=SCRIPTDIR
@@ -17,6 +18,26 @@ told() {
   out=$(in_ns "$CLIENT" ping -n -c 2 -i 0.3 -W 2 "$@" 2>&1) && fail "$what: ping $* got through"
   grep -qE "$wanted" <<<"$out" || fail "$what: wanted '$wanted' in: $out"
   ok "$what: $(grep -oE -m 1 "$wanted" <<<"$out")"
+}
+
+# closed_port ADDRESS: a datagram to a port where nobody listens is refused, and the sender told.
+closed_port() {
+  local out
+  out=$(in_ns "$CLIENT" python3 - "$1" <<'END'
+import socket, sys
+family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+with socket.socket(family, socket.SOCK_DGRAM) as s:
+    s.settimeout(5)
+    s.connect((sys.argv[1], 4242))
+    s.send(b"anybody there?")
+    try:
+        s.recv(100)
+    except OSError as error:
+        print(type(error).__name__)
+END
+  )
+  equal "a datagram to a closed port of $1" "$out" ConnectionRefusedError
+  ok "$1: connection refused"
 }
 
 rig_needs
@@ -40,8 +61,17 @@ http_ok "$SERVER4"
 http_ok "$SERVER6"
 
 step "A host that does not answer on the WAN link"
-told "IPv4" "Destination Host Unreachable|100% packet loss" -c 3 203.0.113.77
-at_least "drops counted as neighbour-unreachable" "$(dropped neighbour-unreachable)" 1
+told "IPv4" "From ($LAN_GATEWAY4|$NAT4) .*Destination Host Unreachable" -W 6 203.0.113.77
+told "IPv6" "From ($LAN_GATEWAY6|$NAT6) .*Address unreachable" -W 6 2001:db8:113::77
+at_least "drops counted as neighbour-unreachable" "$(dropped neighbour-unreachable)" 2
+
+step "A closed port of the server: its ICMP error finds the client behind the NAT"
+closed_port "$SERVER4"
+closed_port "$SERVER6"
+
+step "Fragments in both directions"
+ping_ok "$SERVER4" 4 -s 5000 -M dont
+ping_ok "$SERVER6" 4 -s 5000
 
 step "Books"
 books_balance

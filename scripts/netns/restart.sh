@@ -44,8 +44,7 @@ http_ok "$SERVER4"
 
 step "A start after a crash: the stale socket is no obstacle"
 kill -KILL "$GATEWAY_PID"
-wait_for 5 gone "$GATEWAY_PID" || fail "the gateway survived SIGKILL"
-wait "$GATEWAY_PID" || true
+{ wait "$GATEWAY_PID" || true; } 2>/dev/null # the shell's own word about the kill
 [[ -S $SOCKET ]] || fail "the crash left no socket: this step shows nothing"
 gateway_start
 http_ok "$SERVER4"

@@ -30,9 +30,12 @@ at_least "frames handed over between workers" \
 iperf "IPv4 WAN to LAN" "$SERVER4" --parallel 16 --time "$load" --reverse
 iperf "IPv6 LAN to WAN" "$SERVER6" --parallel 16 --time "$load"
 iperf "IPv6 WAN to LAN" "$SERVER6" --parallel 16 --time "$load" --reverse
+iperf "IPv4 UDP" "$SERVER4" --parallel 4 --time "$load" --udp --bitrate 10M
+iperf "IPv6 UDP" "$SERVER6" --parallel 4 --time "$load" --udp --bitrate 10M
 http_ok "$SERVER4"
 http_ok "$SERVER6"
 
+say "drops: $(drops | tr '\n' ' ')"
 step "Books"
 books_balance
 gateway_stop
