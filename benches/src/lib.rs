@@ -238,53 +238,50 @@ fn policy(rules: usize) -> Policy {
         filter: table(TableKind::Filter),
         ..Policy::default()
     };
-    let is = |value| {
-        Some(Match {
-            value,
-            negated: false,
-        })
-    };
+    masquerade(&mut policy, wan);
+    filter(&mut policy, rules);
+    policy
+}
+
+fn masquerade(policy: &mut Policy, wan: IfaceId) {
     let out_wan = Matchers {
-        out_interface: is(wan),
+        out_interface: Some(is(wan)),
         ..Matchers::default()
     };
     if let Some(srcnat) = policy.nat.chains.last_mut() {
         srcnat.rules.push(rule(out_wan, Action::Masquerade(None)));
     }
-    let forward = policy
-        .filter
-        .chains
-        .iter_mut()
-        .find(|chain| chain.name == "forward");
-    let Some(forward) = forward else {
-        return policy;
+}
+
+/// The established-accept, and `rules` rules behind it.
+fn filter(policy: &mut Policy, rules: usize) {
+    let chains = &mut policy.filter.chains;
+    let Some(forward) = chains.iter_mut().find(|chain| chain.name == "forward") else {
+        return;
     };
     let states = StateSet::default()
         .with(ConnState::Established)
         .with(ConnState::Related);
     let known = Matchers {
-        connection_state: Some(Match {
-            value: states,
-            negated: false,
-        }),
+        connection_state: Some(is(states)),
         ..Matchers::default()
     };
     forward.rules.push(rule(known, Action::Accept));
     for port in (0..rules).filter_map(|n| u16::try_from(n % 60_000).ok()) {
         let matchers = Matchers {
-            protocol: Some(Match {
-                value: Proto::TCP,
-                negated: false,
-            }),
-            dst_port: Some(Match {
-                value: PortSet::new([port..=port]),
-                negated: false,
-            }),
+            protocol: Some(is(Proto::TCP)),
+            dst_port: Some(is(PortSet::new([port..=port]))),
             ..Matchers::default()
         };
         forward.rules.push(rule(matchers, Action::Drop));
     }
-    policy
+}
+
+const fn is<T>(value: T) -> Match<T> {
+    Match {
+        value,
+        negated: false,
+    }
 }
 
 fn rule(matchers: Matchers, action: Action) -> Rule {

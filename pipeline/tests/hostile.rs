@@ -13,11 +13,11 @@ use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::{Port, V4};
 use turnpike_pipeline::buffer::HeapBuffer;
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::{Mac, PortId};
+use turnpike_pipeline::ids::{IfaceId, Mac, PortId};
 use turnpike_pipeline::outbox::Outbox;
-use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
-use turnpike_pipeline::packet::parse::inspect;
-use turnpike_pipeline::policy::{Action, Matchers};
+use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
+use turnpike_pipeline::packet::parse::{VlanId, inspect};
+use turnpike_pipeline::policy::{Action, AddressRange, Interface, Matchers, Translation};
 use turnpike_pipeline::witness::Ending;
 
 fn to_gateway(port: PortId, craft: Craft) -> Vec<u8> {
@@ -210,4 +210,103 @@ fn an_echo_request_to_everybody_is_not_answered() {
         assert_eq!(sim.last_end().reason, Some(DropReason::NoListener));
     }
     balanced(&sim);
+}
+
+fn tcp(port: PortId, src: &str, dst: &str, flags: u8, seq: u32, ack: u32) -> Vec<u8> {
+    let spec = TcpSpec {
+        flags,
+        seq,
+        ack,
+        ..TcpSpec::default()
+    };
+    let craft = Craft::tcp(src.parse().unwrap(), dst.parse().unwrap(), spec);
+    to_gateway(port, craft.unwrap())
+}
+
+#[test]
+fn the_last_segment_of_a_connection_does_not_stand_in_the_way_of_the_next_in_the_same_burst() {
+    const FIN_ACK: u8 = 0x11;
+    const SYN: u8 = 0x02;
+    const SYN_ACK: u8 = 0x12;
+    const ACK: u8 = 0x10;
+    let (host, server) = ("192.168.88.10:4000", "198.51.100.7:80");
+    let out = |flags, seq, ack| tcp(LAN, host, server, flags, seq, ack);
+    let back = |flags, seq, ack| tcp(WAN, server, host, flags, seq, ack);
+    let mut sim = Sim::new(&open_policy(), 1);
+    sim.inject(LAN, out(SYN, 100, 0));
+    sim.inject(WAN, back(SYN_ACK, 500, 101));
+    sim.inject(LAN, out(ACK, 101, 501));
+    sim.inject(LAN, out(FIN_ACK, 101, 501));
+    sim.inject(WAN, back(FIN_ACK, 501, 102));
+    sim.inject(LAN, out(ACK, 102, 502));
+    // Its last acknowledgement once more, and at once a new connection from the same port.
+    let again = vec![out(ACK, 102, 502), out(SYN, 900_000, 0)];
+    sim.inject_burst(LAN, again);
+    assert_eq!(sim.last_end().state, Some(ConnState::New));
+    sim.inject(WAN, back(SYN_ACK, 7_000_000, 900_001));
+    assert_eq!(sim.last_end().state, Some(ConnState::Established));
+    sim.inject(LAN, out(ACK, 900_001, 7_000_001));
+    assert_eq!(sim.last_end().state, Some(ConnState::Established));
+    balanced(&sim);
+}
+
+#[test]
+fn a_frame_for_another_worker_counts_for_the_interface_of_its_tag() {
+    let mut policy = open_policy();
+    policy.interfaces.push(Interface {
+        name: "guest".to_owned(),
+        port: LAN,
+        vlan: Some(20),
+        addresses: vec!["10.20.0.1/24".parse().unwrap()],
+        mtu: 1_500,
+    });
+    let mut sim = Sim::new(&policy, 2);
+    for n in 10..30 {
+        let craft = udp(&format!("10.20.0.{n}:4000"), "198.51.100.7:53").vlan(VlanId(20));
+        assert_eq!(sim.inject(LAN, to_gateway(LAN, craft)).len(), 1);
+    }
+    assert!(sim.counters[1].taken_over.read() > 0);
+    let received = |iface| sim.program.interface_counts(iface).0.packets;
+    assert_eq!((received(IfaceId(2)), received(sim::LAN_IF)), (20, 0));
+}
+
+#[test]
+fn an_external_port_stays_taken_while_rules_for_its_address_come_and_go() {
+    let mut policy = open_policy();
+    let external = AddressRange {
+        first: ip("203.0.113.8"),
+        last: ip("203.0.113.8"),
+    };
+    let to = Translation {
+        addresses: Some(external),
+        ports: None,
+    };
+    let out_wan = Matchers {
+        out_interface: Some(sim::is(sim::WAN_IF)),
+        ..Matchers::default()
+    };
+    policy.nat.chains[1]
+        .rules
+        .push(rule(out_wan, Action::SrcNat(to)));
+    let mut sim = Sim::new(&policy, 1);
+    let source_of = |sim: &mut Sim, host: &str| {
+        let sent = sim.inject(LAN, to_gateway(LAN, udp(host, "198.51.100.7:53")));
+        let frame = &sent[0].1;
+        let parsed = inspect(frame, frame.len()).unwrap();
+        let tuple = parsed.tuple::<V4>(frame).unwrap();
+        (tuple.src, tuple.src_port)
+    };
+    let first = source_of(&mut sim, "192.168.88.10:4000");
+    assert_eq!(first, ([203, 0, 113, 8], Port(4000)));
+    sim.reload(&open_policy());
+    sim.reload(&open_policy());
+    sim.reload(&policy);
+    let second = source_of(&mut sim, "192.168.88.11:4000");
+    assert_eq!(second.0, first.0);
+    assert_ne!(second.1, first.1);
+    // Once nobody holds a port of it, the address is as good as new.
+    sim.reload(&open_policy());
+    sim.advance(60_000);
+    sim.reload(&policy);
+    assert_eq!(source_of(&mut sim, "192.168.88.12:4000"), first);
 }

@@ -6,8 +6,8 @@
 #   gateway tp-lan, tp-wan                         no addresses: the kernel stays out of the way
 #   server  wan0  203.0.113.1    2001:db8:113::1   no route back to the client's prefixes
 #
-# The server can answer only what was translated to the gateway's WAN addresses. Everything the
-# rig starts is written to $RIG_DIR/pids, so that rig_down ends exactly that and nothing else.
+# The server can answer only what was translated to the gateway's WAN addresses. What lives in the
+# namespaces was started by the rig, and rig_down ends it.
 # Sourced after ui.sh; the functions need root.
 
 LAN_GATEWAY4=192.168.88.1 LAN_GATEWAY6=fd00:88::1
@@ -32,7 +32,6 @@ rig_needs() {
 # rig_up NAME: makes the rig and sets RIG, RIG_DIR, CLIENT, GATEWAY and SERVER.
 rig_up() {
   rig_use "tp-$1-$$" "$(mktemp -d "/tmp/turnpike-$1.XXXXXX")"
-  : >"$RIG_DIR/pids"
   cat "$HUGEPAGES" >"$RIG_DIR/hugepages" 2>/dev/null || true
   local ns
   for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
@@ -89,7 +88,6 @@ spawn() {
   shift 2
   setsid ip netns exec "$ns" "$@" </dev/null >"$log" 2>&1 &
   SPAWNED=$!
-  printf '%s\n' "$SPAWNED" >>"$RIG_DIR/pids"
 }
 
 # ours PID: true while the process still lives in one of the rig's namespaces.
@@ -103,16 +101,26 @@ ours() {
 
 gone() { ! ours "$1"; }
 
+# residents: the processes in the rig's namespaces, which are all descendants of this script.
+residents() {
+  local ns
+  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
+    ip netns pids "$ns" 2>/dev/null || true
+  done
+}
+
+deserted() { [[ -z $(residents) ]]; }
+
 # rig_down: ends what the rig started, then removes its namespaces and its directory.
 rig_down() {
   [[ -n ${RIG:-} ]] || return 0
   local pid ns
-  while read -r pid; do
-    ! ours "$pid" || kill "$pid" 2>/dev/null || true
-  done <"$RIG_DIR/pids"
-  while read -r pid; do
-    wait_for 5 gone "$pid" || kill -KILL "$pid" 2>/dev/null || true
-  done <"$RIG_DIR/pids"
+  for pid in $(residents); do
+    kill "$pid" 2>/dev/null || true
+  done
+  wait_for 5 deserted || for pid in $(residents); do
+    kill -KILL "$pid" 2>/dev/null || true
+  done
   for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
     ip netns del "$ns" 2>/dev/null || true
   done

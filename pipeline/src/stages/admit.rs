@@ -88,7 +88,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
 }
 
 /// The interface that a frame's tags belong to; two tags belong to none.
-fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<IfaceId> {
+pub fn interface_of<W>(core: &Core<W>, port: PortId, parsed: &Parsed) -> Option<IfaceId> {
     if parsed.link.inner_vlan.is_some() {
         return None;
     }

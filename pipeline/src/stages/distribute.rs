@@ -15,7 +15,7 @@ use crate::ids::PortId;
 use crate::outbox::{Found, Handover, Outbox};
 use crate::packet::parse::{Parsed, inspect};
 use crate::packet::quoted::quoted;
-use crate::stages::admit::count_received;
+use crate::stages::admit::{count_received, interface_of};
 use crate::worker::Core;
 
 /// Hands over the frames of a received burst that belong to other workers.
@@ -27,12 +27,16 @@ pub fn run<B: Buffer, W>(
 ) {
     let mut kept = ArrayVec::<B, BURST_MAX>::new();
     for buf in frames.drain(..) {
-        let owner = owner_of(core, port, &buf);
+        let parsed = inspect(buf.head(), buf.frame_len()).ok();
+        let owner = parsed
+            .as_ref()
+            .map_or(core.id, |parsed| owner(core, port, &buf, parsed));
         if owner == core.id {
             kept.push(buf);
             continue;
         }
-        count_received(core, port, None, buf.frame_len());
+        let interface = parsed.and_then(|parsed| interface_of(core, port, &parsed));
+        count_received(core, port, interface, buf.frame_len());
         core.counters.handed_over.add(1);
         out.handover.push((
             owner,
@@ -48,17 +52,18 @@ pub fn run<B: Buffer, W>(
 
 /// The worker that a frame received on `port` belongs to; what has no flow stays where it is.
 pub fn owner_of<B: Buffer, W>(core: &Core<W>, port: PortId, frame: &B) -> WorkerId {
-    let Some(port) = core.program.interfaces.port(port) else {
-        return core.id;
-    };
-    let head = frame.head();
-    let Ok(parsed) = inspect(head, frame.frame_len()) else {
-        return core.id;
-    };
-    if parsed.fragment.is_fragment() {
-        return core.id;
+    match inspect(frame.head(), frame.frame_len()) {
+        Ok(parsed) => owner(core, port, frame, &parsed),
+        Err(_) => core.id,
     }
-    owner_by_hash(&port.distribution, head, &parsed).unwrap_or(core.id)
+}
+
+fn owner<B: Buffer, W>(core: &Core<W>, port: PortId, frame: &B, parsed: &Parsed) -> WorkerId {
+    let facts = core.program.interfaces.port(port);
+    facts
+        .filter(|_| !parsed.fragment.is_fragment())
+        .and_then(|port| owner_by_hash(&port.distribution, frame.head(), parsed))
+        .unwrap_or(core.id)
 }
 
 /// The worker that a whole packet belongs to; `None` for what has no flow.
