@@ -8,8 +8,9 @@
 //! The order, RFC 4787 within what RSS allows: the same port; the same range (below 512, below
 //! 1024, above) and parity; the same range; the same range wherever it lands; any port above 1023.
 
+use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use crate::hash::{HashKey, fastrange};
 use crate::ids::WorkerId;
@@ -29,13 +30,16 @@ const OWNER_TRIES: usize = 2048;
 #[derive(Debug, Clone, Default)]
 pub struct Pools<F: Family> {
     addresses: Vec<(F::Addr, Arc<AddressPorts>)>,
+    /// Addresses of earlier programs, whose ports live on as long as a connection holds one.
+    retired: Vec<(F::Addr, Weak<AddressPorts>)>,
 }
 
 impl<F: Family> Pools<F> {
     /// Pools for `addresses`, at most [`NAT_ADDRESSES_MAX`] different ones (the rest are left
-    /// out), with the ports of those that `previous` had.
+    /// out), with the ports of those that `previous` had, or a program before it whose connections
+    /// still hold some.
     pub fn build(previous: Option<&Self>, addresses: impl IntoIterator<Item = F::Addr>) -> Self {
-        let mut wanted = std::collections::BTreeSet::new();
+        let mut wanted = BTreeSet::new();
         for address in addresses {
             if wanted.len() == NAT_ADDRESSES_MAX {
                 break;
@@ -43,12 +47,34 @@ impl<F: Family> Pools<F> {
             wanted.insert(address);
         }
         let ports = |address: F::Addr| {
-            let kept = previous.and_then(|pools| pools.ports(address));
-            (address, kept.map_or_else(Arc::default, Arc::clone))
+            let kept = previous.and_then(|pools| pools.kept(address));
+            (address, kept.unwrap_or_default())
         };
+        let retired = previous.map_or_else(Vec::new, |pools| pools.without(&wanted));
         Self {
             addresses: wanted.into_iter().map(ports).collect(),
+            retired,
         }
+    }
+
+    /// The ports of an address of this program, or of one before it that are still held.
+    fn kept(&self, address: F::Addr) -> Option<Arc<AddressPorts>> {
+        let retired = || {
+            let found = self.retired.iter().find(|(a, _)| *a == address);
+            found.and_then(|(_, ports)| ports.upgrade())
+        };
+        self.ports(address).map(Arc::clone).or_else(retired)
+    }
+
+    /// Every address that is not among `wanted`, unless nobody holds its ports any longer.
+    fn without(&self, wanted: &BTreeSet<F::Addr>) -> Vec<(F::Addr, Weak<AddressPorts>)> {
+        let ending = self
+            .addresses
+            .iter()
+            .map(|(a, ports)| (*a, Arc::downgrade(ports)));
+        let all = ending.chain(self.retired.iter().cloned());
+        all.filter(|(address, ports)| !wanted.contains(address) && ports.strong_count() > 0)
+            .collect()
     }
 
     /// The ports of `address`; `None` if it is no external address.

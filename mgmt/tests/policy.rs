@@ -87,10 +87,13 @@ fn interfaces_are_ports_first_then_vlans() {
 #[test]
 fn routes_find_the_link_of_their_gateway() {
     let config = load(
-        "routes:\n  - { dst-address: 0.0.0.0/0, gateway: 203.0.113.1 }\n  - { dst-address: \"::/0\", \
-         gateway: \"fe80::1%wan\" }\n  - { dst-address: 10.0.0.0/8, type: blackhole }\n  - { \
-         dst-address: 10.9.0.0/16, gateway: guest }\n  - { dst-address: 10.8.0.0/16, gateway: \
-         guest, disabled: yes }\n",
+        r#"routes:
+  - { dst-address: 0.0.0.0/0, gateway: 203.0.113.1 }
+  - { dst-address: "::/0", gateway: "fe80::1%wan" }
+  - { dst-address: 10.0.0.0/8, type: blackhole }
+  - { dst-address: 10.9.0.0/16, gateway: guest }
+  - { dst-address: 10.8.0.0/16, gateway: guest, disabled: yes }
+"#,
     );
     let vias: Vec<Via> = config.policy.routes.iter().map(|r| r.via).collect();
     assert_eq!(
@@ -281,7 +284,8 @@ fn settings_have_their_defaults_and_take_what_is_written() {
     assert_eq!(config.services.metrics, None);
     assert_eq!(config.policy.tracking.timeouts.udp, Duration::from_secs(10));
     let config = load(
-        "connection-tracking: { udp-timeout: 1m30s, max-entries: 1000000, loose-tcp-tracking: no }\n\
+        "connection-tracking: { udp-timeout: 1m30s, max-entries: 1000000, \
+         loose-tcp-tracking: no }\n\
          services: { api: { socket: /tmp/x.sock }, metrics: { port: 9999, address: [10.0.0.0/8, \
          \"::1\"] } }\nengine: { workers: [2, 3], slow-path-core: 1, idle: spin, memory: { \
          hugepages: no, mbufs: 8192 } }\n",

@@ -49,7 +49,9 @@ proptest! {
     }
 
     #[test]
-    fn nothing_that_is_typed_makes_reading_panic(text in "[ \\n\\t!*&a-c0-2:,{}\\[\\]'\"|>#?%~<-]{0,80}") {
+    fn nothing_that_is_typed_makes_reading_panic(
+        text in "[ \\n\\t!*&a-c0-2:,{}\\[\\]'\"|>#?%~<-]{0,80}",
+    ) {
         let (node, problems) = tree(&text);
         prop_assert!(node.is_some() || !problems.is_empty());
     }

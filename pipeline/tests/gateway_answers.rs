@@ -208,12 +208,24 @@ fn fragments_are_translated_as_the_packet_they_are_and_leave_in_pieces_again() {
         assert!(seen.parsed.ip_len <= 1_500);
         let buf = HeapBuffer::new(piece, 0);
         let now = turnpike_conntrack::time::Tick::default();
-        frame = whole.insert(buf, &seen.parsed, now, &mut Vec::new());
+        frame = whole.insert(buf, (WAN, &seen.parsed), now, &mut Vec::new());
     }
     let seen = see(&frame.expect("the pieces are a packet"));
     assert_eq!(seen.words(), "203.0.113.2:4000 > 198.51.100.7:53");
     assert_eq!(sim.connections(), 1);
     balanced(&sim);
+}
+
+#[test]
+fn pieces_of_two_links_are_never_one_packet() {
+    let mut sim = Sim::new(&open_policy(), 1);
+    let craft = |port| {
+        let craft = Craft::udp(at("192.168.88.10:4000"), at("198.51.100.7:53")).unwrap();
+        pieces_of(port, craft.payload_len(2_000).id(7), 1_500)
+    };
+    assert!(sim.inject(LAN, craft(LAN)[0].clone()).is_empty());
+    assert!(sim.inject(WAN, craft(WAN)[1].clone()).is_empty());
+    assert_eq!(sim.inject(LAN, craft(LAN)[1].clone()).len(), 2);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use turnpike_pipeline::ids::{IfaceId, Mac, PortId};
 use turnpike_pipeline::outbox::Outbox;
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::packet::parse::{VlanId, inspect};
-use turnpike_pipeline::policy::{Action, Interface, Matchers};
+use turnpike_pipeline::policy::{Action, AddressRange, Interface, Matchers, Translation};
 use turnpike_pipeline::witness::Ending;
 
 fn to_gateway(port: PortId, craft: Craft) -> Vec<u8> {
@@ -268,4 +268,45 @@ fn a_frame_for_another_worker_counts_for_the_interface_of_its_tag() {
     assert!(sim.counters[1].taken_over.read() > 0);
     let received = |iface| sim.program.interface_counts(iface).0.packets;
     assert_eq!((received(IfaceId(2)), received(sim::LAN_IF)), (20, 0));
+}
+
+#[test]
+fn an_external_port_stays_taken_while_rules_for_its_address_come_and_go() {
+    let mut policy = open_policy();
+    let external = AddressRange {
+        first: ip("203.0.113.8"),
+        last: ip("203.0.113.8"),
+    };
+    let to = Translation {
+        addresses: Some(external),
+        ports: None,
+    };
+    let out_wan = Matchers {
+        out_interface: Some(sim::is(sim::WAN_IF)),
+        ..Matchers::default()
+    };
+    policy.nat.chains[1]
+        .rules
+        .push(rule(out_wan, Action::SrcNat(to)));
+    let mut sim = Sim::new(&policy, 1);
+    let source_of = |sim: &mut Sim, host: &str| {
+        let sent = sim.inject(LAN, to_gateway(LAN, udp(host, "198.51.100.7:53")));
+        let frame = &sent[0].1;
+        let parsed = inspect(frame, frame.len()).unwrap();
+        let tuple = parsed.tuple::<V4>(frame).unwrap();
+        (tuple.src, tuple.src_port)
+    };
+    let first = source_of(&mut sim, "192.168.88.10:4000");
+    assert_eq!(first, ([203, 0, 113, 8], Port(4000)));
+    sim.reload(&open_policy());
+    sim.reload(&open_policy());
+    sim.reload(&policy);
+    let second = source_of(&mut sim, "192.168.88.11:4000");
+    assert_eq!(second.0, first.0);
+    assert_ne!(second.1, first.1);
+    // Once nobody holds a port of it, the address is as good as new.
+    sim.reload(&open_policy());
+    sim.advance(60_000);
+    sim.reload(&policy);
+    assert_eq!(source_of(&mut sim, "192.168.88.12:4000"), first);
 }

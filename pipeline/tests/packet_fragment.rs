@@ -10,6 +10,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
+use turnpike_pipeline::ids::PortId;
 use turnpike_pipeline::packet::craft::Craft;
 use turnpike_pipeline::packet::fragment::{Unfragmentable, fragment};
 use turnpike_pipeline::packet::parse::{Fragment, VlanId, parse};
@@ -76,7 +77,9 @@ impl Bench {
         let mut buf = HeapBuffer::new(piece.to_vec(), self.given as u64);
         let parsed = parse(&mut buf).unwrap();
         self.given += 1;
-        let whole = self.reassembler.insert(buf, &parsed, now, &mut self.ended);
+        let whole = self
+            .reassembler
+            .insert(buf, (PortId(0), &parsed), now, &mut self.ended);
         assert_eq!(self.reassembler.held() + self.ended.len(), self.given);
         whole
     }

@@ -19,10 +19,11 @@ use super::bytes::{array_at, put_u16};
 use super::fragment::seal_ipv4;
 use super::headers::IPV6_LEN;
 use super::ipv6::{FRAGMENT_LEN, walk};
-use super::parse::{Fragment, Net, Parsed};
+use super::parse::{Fragment, Net, Parsed, VlanId};
 use super::verify::for_range;
 use crate::buffer::Buffer;
 use crate::drops::DropReason;
+use crate::ids::PortId;
 
 /// The most packets in pieces at one time.
 pub const FRAGMENT_QUEUES_MAX: usize = 1024;
@@ -86,11 +87,14 @@ pub struct Reassembler<B> {
     held: usize,
 }
 
+/// Where a fragment came in: pieces of two links are never one packet.
+type Link = (PortId, Option<VlanId>);
+
 /// What makes fragments pieces of one packet. IPv6 leaves the protocol out (RFC 8200).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Key {
-    V4([u8; 4], [u8; 4], u32, Proto),
-    V6([u8; 16], [u8; 16], u32),
+    V4(Link, [u8; 4], [u8; 4], u32, Proto),
+    V6(Link, [u8; 16], [u8; 16], u32),
 }
 
 #[derive(Debug)]
@@ -164,18 +168,18 @@ impl<B: Buffer> Reassembler<B> {
         self.held
     }
 
-    /// Takes a fragment; returns the frame of the whole packet if that was the last one missing.
+    /// Takes a fragment received on a port; returns the frame of the whole packet if that was the last one missing.
     ///
     /// Every buffer taken comes out again through `ended`, now or later. A packet that is no
     /// fragment ends as [`DropReason::FragmentInvalid`].
     pub fn insert(
         &mut self,
         buf: B,
-        parsed: &Parsed,
+        (port, parsed): (PortId, &Parsed),
         now: Tick,
         ended: &mut Vec<Ended<B>>,
     ) -> Option<Vec<u8>> {
-        let Some((key, l3, data_at, len)) = locate(buf.head(), parsed) else {
+        let Some((key, l3, data_at, len)) = locate(buf.head(), port, parsed) else {
             ended.push(dropped(buf, DropReason::FragmentInvalid));
             return None;
         };
@@ -350,22 +354,26 @@ const fn dropped<B>(buf: B, reason: DropReason) -> Ended<B> {
 
 /// The packet a fragment belongs to, the offsets of its IP header and its data, and the data's
 /// length.
-fn locate(head: &[u8], parsed: &Parsed) -> Option<(Key, usize, usize, usize)> {
+fn locate(head: &[u8], port: PortId, parsed: &Parsed) -> Option<(Key, usize, usize, usize)> {
     let l3 = usize::from(parsed.l3);
     let id = match parsed.fragment {
         Fragment::Whole => return None,
         Fragment::First { id } | Fragment::Middle { id, .. } | Fragment::Last { id, .. } => id,
     };
+    let link = (port, parsed.link.vlan);
     let (key, data_at) = match parsed.net {
         Net::Arp => return None,
         Net::V4 => {
             let (src, dst) = (array_at(head, l3 + 12)?, array_at(head, l3 + 16)?);
-            (Key::V4(src, dst, id, parsed.proto), usize::from(parsed.l4))
+            (
+                Key::V4(link, src, dst, id, parsed.proto),
+                usize::from(parsed.l4),
+            )
         }
         Net::V6 => {
             let (src, dst) = (array_at(head, l3 + 8)?, array_at(head, l3 + 24)?);
             let header_at = walk(head.get(l3..)?).ok()?.fragment_at?;
-            (Key::V6(src, dst, id), l3 + header_at + FRAGMENT_LEN)
+            (Key::V6(link, src, dst, id), l3 + header_at + FRAGMENT_LEN)
         }
     };
     let len = (l3 + parsed.ip_len as usize).checked_sub(data_at)?;

@@ -31,6 +31,10 @@ pub const HELD_PER_NEIGHBOUR_MAX: usize = 8;
 /// The most packets held over all.
 pub const HELD_MAX: usize = 4_096;
 
+/// The most neighbours asked for at one time: who scans a connected prefix cannot fill the table
+/// with stations that do not exist (RFC 6583).
+pub const ASKING_MAX: usize = 1_024;
+
 /// How often a neighbour is asked before it counts as unreachable.
 pub const ASK_TRIES: u8 = 3;
 
@@ -102,6 +106,7 @@ pub struct NeighbourTable<B> {
     /// When each entry has to be looked at next; one element per entry.
     schedule: BTreeSet<(Tick, Key)>,
     held: usize,
+    asking: usize,
 }
 
 impl<B> Default for NeighbourTable<B> {
@@ -110,6 +115,7 @@ impl<B> Default for NeighbourTable<B> {
             entries: HashMap::new(),
             schedule: BTreeSet::new(),
             held: 0,
+            asking: 0,
         }
     }
 }
@@ -165,13 +171,14 @@ impl<B> NeighbourTable<B> {
             events.push(Event::Refuse(key, packet, DropReason::NeighbourTableFull));
             return;
         }
-        if self.held >= HELD_MAX {
+        if self.held >= HELD_MAX || self.asking >= ASKING_MAX {
             events.push(Event::Refuse(key, packet, DropReason::NeighbourQueueFull));
             return;
         }
         let mut held = ArrayVec::new();
         held.push(packet);
         self.held += 1;
+        self.asking += 1;
         self.put(key, State::Asking { held, tries: 1 }, now.after(ASK_EVERY));
         events.push(Event::Ask(key, None));
     }
@@ -194,6 +201,7 @@ impl<B> NeighbourTable<B> {
             State::Asking { held, .. } => {
                 events.push(Event::News(known(key, mac)));
                 self.held -= held.len();
+                self.asking -= 1;
                 events.extend(
                     held.into_iter()
                         .map(|packet| Event::Release(key, mac, packet)),
@@ -259,6 +267,7 @@ impl<B> NeighbourTable<B> {
         match state {
             State::Asking { held, .. } => {
                 self.held -= held.len();
+                self.asking -= 1;
                 let refuse = |p| Event::Refuse(key, p, DropReason::NeighbourUnreachable);
                 events.extend(held.into_iter().map(refuse));
             }
@@ -434,6 +443,30 @@ mod tests {
         rig.want(1, 1, 0);
         assert_eq!(rig.words(), ["refuse 1 neighbour-table-full"]);
         assert_eq!(rig.table.len(), NEXT_HOPS_MAX);
+    }
+
+    #[test]
+    fn a_scan_is_asked_for_up_to_a_limit_and_leaves_nothing_behind() {
+        let mut rig = Rig::new();
+        for n in 0..2_000_u16 {
+            let [a, b] = n.to_be_bytes();
+            let key = (IfaceId(0), IpAddr::from([10, 1, a, b]));
+            rig.table
+                .want(key, packet(1), Tick::default(), &mut rig.events);
+        }
+        let refused = rig
+            .words()
+            .iter()
+            .filter(|w| w.ends_with("neighbour-queue-full"))
+            .count();
+        assert_eq!((rig.table.len(), refused), (ASKING_MAX, 2_000 - ASKING_MAX));
+        for second in 1..=3 {
+            rig.tick(second);
+        }
+        assert!(rig.table.is_empty());
+        rig.words();
+        rig.want(1, 7, 4);
+        assert_eq!(rig.words(), ["ask"]);
     }
 
     #[test]

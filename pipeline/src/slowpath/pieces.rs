@@ -26,7 +26,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
     ) {
         let mut ended = Vec::new();
         let whole = match inspect(buf.head(), buf.frame_len()) {
-            Ok(parsed) => self.fragments.insert(buf, &parsed, now, &mut ended),
+            Ok(parsed) => self.fragments.insert(buf, (port, &parsed), now, &mut ended),
             Err(reason) => return self.drop_packet(buf, reason),
         };
         self.end_pieces(ended);

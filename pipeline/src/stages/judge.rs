@@ -86,11 +86,13 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
             let pair = table.pair(flow.id);
-            let judged_before = table.hot(flow.id).generation();
+            let stale = table.hot(flow.id).generation() != core.program.generation;
+            let same_way_in = table.cached(flow).in_interface == in_interface_bits(meta);
             let view = View::of_flow(&pair, flow.direction);
             let judged = judge(core, buf, meta, &view, state, out);
-            if judged.is_refused_by_rule() && judged_before != core.program.generation {
-                // What the new rules forbid ends here (reload): the entry goes, nothing is sent.
+            if judged.is_refused_by_rule() && stale && same_way_in {
+                // What the new rules forbid ends here (reload): the entry goes, nothing is sent. A
+                // packet from another interface than the flow's cannot end it.
                 F::table_mut(&mut core.conntrack).remove(flow.id);
             } else {
                 remember::<F, W>(core, meta, flow, state, &judged);
@@ -293,7 +295,9 @@ fn accepted(meta: &mut Meta, routed: &Routed, destination: IpAddr) -> Fate {
     let answered = echo::is_request(&meta.parsed) && !heard_by_many;
     if routed.way == Way::Local && !answered {
         return match meta.in_interface {
-            Some(iface) if !heard_by_many => {
+            // Nobody is told of what fits no connection: a stray segment of a session that is
+            // translated would be answered with a reset to that session.
+            Some(iface) if !heard_by_many && meta.track != Track::Invalid => {
                 let notice = PuntKind::Error(iface, ErrorKind::NoListener);
                 Fate::Refuse(DropReason::NoListener, notice)
             }
