@@ -45,6 +45,20 @@ impl Mbuf {
         Some(())
     }
 
+    /// Hangs `tail` behind this frame; `None`, and `tail` is freed, when the chain would be too
+    /// long.
+    pub(crate) fn chain(&mut self, tail: Self) -> Option<()> {
+        // SAFETY: both buffers are live and ours, and no segment of one is a segment of the other.
+        match unsafe { dpdk_sys::tp_mbuf_chain(self.0.as_ptr(), tail.0.as_ptr()) } {
+            0 => {
+                // The tail belongs to this chain now, and is freed with it.
+                std::mem::forget(tail);
+                Some(())
+            }
+            _too_long => None,
+        }
+    }
+
     /// Copies all segments into the first; `Err` when they do not fit.
     pub(crate) fn linearize(&mut self) -> Result<(), TooLong> {
         // SAFETY: the buffer is live and ours.

@@ -135,11 +135,23 @@ impl BufferPool for MbufPool {
     type Buf = Mbuf;
 
     fn make(&mut self, frame: &[u8]) -> Option<Mbuf> {
+        let mut pieces = frame.chunks(SEGMENT_BYTES);
+        let mut whole = self.segment(pieces.next().unwrap_or_default())?;
+        for piece in pieces {
+            whole.chain(self.segment(piece)?)?;
+        }
+        Some(whole)
+    }
+}
+
+impl MbufPool {
+    /// A buffer of one segment with these bytes.
+    fn segment(&self, bytes: &[u8]) -> Option<Mbuf> {
         // SAFETY: the pool exists; null comes back when it is empty.
         let raw = unsafe { dpdk_sys::tp_mbuf_alloc(self.as_ptr()) };
         // SAFETY: an allocated buffer belongs to the caller alone.
         let mut buffer = unsafe { Mbuf::from_raw(NonNull::new(raw)?) };
-        buffer.append(frame)?;
+        buffer.append(bytes)?;
         Some(buffer)
     }
 }

@@ -59,8 +59,15 @@ fn buffers_come_from_the_pool_and_go_back(pool: &MbufPool) {
     drop(buffer);
     assert_eq!(pool.in_use(), 0);
 
-    assert!(pool.make(&vec![0; SEGMENT_BYTES]).is_some());
-    assert!(pool.make(&vec![0; SEGMENT_BYTES + 1]).is_none());
+    let long: Vec<u8> = (0..65_549_u32).map(|i| (i % 251) as u8).collect();
+    for (bytes, segments) in [(SEGMENT_BYTES, 1), (SEGMENT_BYTES + 1, 2), (long.len(), 33)] {
+        let made = pool.make(&long[..bytes]).unwrap();
+        assert_eq!((made.frame_len(), made.segments()), (bytes, segments));
+        let mut read = Vec::new();
+        made.for_each_segment(|segment| read.extend_from_slice(segment));
+        assert_eq!(read, long[..bytes]);
+    }
+    assert_eq!(pool.in_use(), 0);
     let all: Vec<Mbuf> = std::iter::from_fn(|| pool.make(&frame)).collect();
     assert_eq!(all.len(), pool.size());
     drop(all);
