@@ -53,6 +53,11 @@ int tp_mbuf_linearize(struct rte_mbuf *m)
 	return rte_pktmbuf_linearize(m);
 }
 
+int tp_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
+{
+	return rte_pktmbuf_chain(head, tail);
+}
+
 int tp_mbuf_vlan_insert(struct rte_mbuf **m)
 {
 	return rte_vlan_insert(m);

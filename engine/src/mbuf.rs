@@ -3,6 +3,7 @@
 //! An `Mbuf` is the only reference to its chain of segments, so its bytes can be lent out as
 //! slices. It goes back to its pool when dropped.
 
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::slice;
 
@@ -45,6 +46,19 @@ impl Mbuf {
         Some(())
     }
 
+    /// Puts the segments of another frame behind this one's; `Err` when they become too many.
+    pub(crate) fn chain(&mut self, behind: Self) -> Result<(), TooLong> {
+        let behind = ManuallyDrop::new(behind);
+        // SAFETY: both buffers are live, ours and not the same.
+        let code = unsafe { dpdk_sys::tp_mbuf_chain(self.0.as_ptr(), behind.0.as_ptr()) };
+        if code != 0 {
+            drop(ManuallyDrop::into_inner(behind));
+            return Err(TooLong);
+        }
+        // What was behind is part of this frame now, and freed along with it.
+        Ok(())
+    }
+
     /// Copies all segments into the first; `Err` when they do not fit.
     pub(crate) fn linearize(&mut self) -> Result<(), TooLong> {
         // SAFETY: the buffer is live and ours.
@@ -84,7 +98,7 @@ impl Mbuf {
     }
 }
 
-/// The frame does not fit into one segment.
+/// The frame does not fit into one segment, or into as many as a frame can have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLong;
 

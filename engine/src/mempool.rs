@@ -129,17 +129,28 @@ impl MbufPool {
     pub(crate) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {
         self.handle.as_ptr()
     }
+
+    /// One buffer with these bytes; `None` when the pool is empty or they are too many.
+    fn segment(&self, bytes: &[u8]) -> Option<Mbuf> {
+        // SAFETY: the pool exists; null comes back when it is empty.
+        let raw = unsafe { dpdk_sys::tp_mbuf_alloc(self.as_ptr()) };
+        // SAFETY: an allocated buffer belongs to the caller alone.
+        let mut buffer = unsafe { Mbuf::from_raw(NonNull::new(raw)?) };
+        buffer.append(bytes)?;
+        Some(buffer)
+    }
 }
 
 impl BufferPool for MbufPool {
     type Buf = Mbuf;
 
+    /// A frame longer than a buffer, such as one put together from fragments, becomes a chain.
     fn make(&mut self, frame: &[u8]) -> Option<Mbuf> {
-        // SAFETY: the pool exists; null comes back when it is empty.
-        let raw = unsafe { dpdk_sys::tp_mbuf_alloc(self.as_ptr()) };
-        // SAFETY: an allocated buffer belongs to the caller alone.
-        let mut buffer = unsafe { Mbuf::from_raw(NonNull::new(raw)?) };
-        buffer.append(frame)?;
+        let (head, rest) = frame.split_at(frame.len().min(SEGMENT_BYTES));
+        let mut buffer = self.segment(head)?;
+        for piece in rest.chunks(SEGMENT_BYTES) {
+            buffer.chain(self.segment(piece)?).ok()?;
+        }
         Some(buffer)
     }
 }
