@@ -48,14 +48,14 @@ char *tp_mbuf_adj(struct rte_mbuf *m, uint16_t len)
 	return rte_pktmbuf_adj(m, len);
 }
 
-int tp_mbuf_linearize(struct rte_mbuf *m)
-{
-	return rte_pktmbuf_linearize(m);
-}
-
 int tp_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail)
 {
 	return rte_pktmbuf_chain(head, tail);
+}
+
+int tp_mbuf_linearize(struct rte_mbuf *m)
+{
+	return rte_pktmbuf_linearize(m);
 }
 
 int tp_mbuf_vlan_insert(struct rte_mbuf **m)

@@ -3,7 +3,6 @@
 //! An `Mbuf` is the only reference to its chain of segments, so its bytes can be lent out as
 //! slices. It goes back to its pool when dropped.
 
-use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::slice;
 
@@ -46,17 +45,18 @@ impl Mbuf {
         Some(())
     }
 
-    /// Puts the segments of another frame behind this one's; `Err` when they become too many.
-    pub(crate) fn chain(&mut self, behind: Self) -> Result<(), TooLong> {
-        let behind = ManuallyDrop::new(behind);
-        // SAFETY: both buffers are live, ours and not the same.
-        let code = unsafe { dpdk_sys::tp_mbuf_chain(self.0.as_ptr(), behind.0.as_ptr()) };
-        if code != 0 {
-            drop(ManuallyDrop::into_inner(behind));
-            return Err(TooLong);
+    /// Hangs `tail` behind this frame; `None`, and `tail` is freed, when the chain would be too
+    /// long.
+    pub(crate) fn chain(&mut self, tail: Self) -> Option<()> {
+        // SAFETY: both buffers are live and ours, and no segment of one is a segment of the other.
+        match unsafe { dpdk_sys::tp_mbuf_chain(self.0.as_ptr(), tail.0.as_ptr()) } {
+            0 => {
+                // The tail belongs to this chain now, and is freed with it.
+                std::mem::forget(tail);
+                Some(())
+            }
+            _too_long => None,
         }
-        // What was behind is part of this frame now, and freed along with it.
-        Ok(())
     }
 
     /// Copies all segments into the first; `Err` when they do not fit.
@@ -98,7 +98,7 @@ impl Mbuf {
     }
 }
 
-/// The frame does not fit into one segment, or into as many as a frame can have.
+/// The frame does not fit into one segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooLong;
 

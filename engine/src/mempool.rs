@@ -129,28 +129,29 @@ impl MbufPool {
     pub(crate) fn as_ptr(&self) -> *mut dpdk_sys::rte_mempool {
         self.handle.as_ptr()
     }
+}
 
-    /// One buffer with these bytes; `None` when the pool is empty or they are too many.
+impl BufferPool for MbufPool {
+    type Buf = Mbuf;
+
+    fn make(&mut self, frame: &[u8]) -> Option<Mbuf> {
+        let mut pieces = frame.chunks(SEGMENT_BYTES);
+        let mut whole = self.segment(pieces.next().unwrap_or_default())?;
+        for piece in pieces {
+            whole.chain(self.segment(piece)?)?;
+        }
+        Some(whole)
+    }
+}
+
+impl MbufPool {
+    /// A buffer of one segment with these bytes.
     fn segment(&self, bytes: &[u8]) -> Option<Mbuf> {
         // SAFETY: the pool exists; null comes back when it is empty.
         let raw = unsafe { dpdk_sys::tp_mbuf_alloc(self.as_ptr()) };
         // SAFETY: an allocated buffer belongs to the caller alone.
         let mut buffer = unsafe { Mbuf::from_raw(NonNull::new(raw)?) };
         buffer.append(bytes)?;
-        Some(buffer)
-    }
-}
-
-impl BufferPool for MbufPool {
-    type Buf = Mbuf;
-
-    /// A frame longer than a buffer, such as one put together from fragments, becomes a chain.
-    fn make(&mut self, frame: &[u8]) -> Option<Mbuf> {
-        let (head, rest) = frame.split_at(frame.len().min(SEGMENT_BYTES));
-        let mut buffer = self.segment(head)?;
-        for piece in rest.chunks(SEGMENT_BYTES) {
-            buffer.chain(self.segment(piece)?).ok()?;
-        }
         Some(buffer)
     }
 }
