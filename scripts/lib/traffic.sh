@@ -27,12 +27,13 @@ sum_of() { sha256sum | cut -d ' ' -f 1; }
 
 # ping_ok ADDRESS COUNT [PING_ARGUMENTS...]: every echo is answered.
 ping_ok() {
-  local address=$1 count=$2 out
+  local address=$1 count=$2 out took
   shift 2
   out=$(in_ns "$CLIENT" ping -n -q -c "$count" -i 0.2 -W 2 "$@" "$address" 2>&1) ||
     fail "ping $* $address: $(tail -n 3 <<<"$out")"
   grep -q " 0% packet loss" <<<"$out" || fail "ping $* $address lost packets: $out"
-  ok "ping ${*:+$* }$address: $count of $count, $(sed -nE 's#^rtt .* = [^/]*/([^/]*)/.*#\1 ms on average#p' <<<"$out")"
+  took=$(sed -nE 's#^rtt .* = [^/]*/([^/]*)/.*#\1#p' <<<"$out")
+  ok "ping ${*:+$* }$address: $count of $count, $took ms on average"
 }
 
 # host_of ADDRESS: the address as a URL writes it.

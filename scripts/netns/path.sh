@@ -44,6 +44,7 @@ rig_needs
 rig_trap
 rig_up path
 gateway_config "/iface=tp-wan/a\    mtu: $WAN_MTU"
+ip -n "$SERVER" link set wan0 mtu "$WAN_MTU"
 gateway_start
 servers_start 5
 
@@ -69,18 +70,14 @@ step "A closed port of the server: its ICMP error finds the client behind the NA
 closed_port "$SERVER4"
 closed_port "$SERVER6"
 
-step "Books"
-books_balance
-gateway_stop
-
-# net_af_packet lets the kernel put fragments together and cuts what is longer than its frames, so
-# this part runs over the other device that a veth end can be.
+# The kernel puts IPv4 fragments together before net_af_packet hands them over, and cuts off what
+# is longer than the ring's frames of 2 KB: so IPv4 stays below that here, IPv6 goes far beyond.
 step "Fragments in both directions"
-gateway_config 's#net_af_packet([01]),iface=([a-z-]+)[^"]*#net_af_xdp\1,iface=\2#'
-gateway_start
-ping_ok "$SERVER4" 4 -s 5000 -M dont
-ping_ok "$SERVER6" 4 -s 5000
-at_least "fragments made" "$(account fragments)" 8
+ping_ok "$SERVER4" 4 -s 1800 -M dont
+ping_ok "$SERVER6" 4 -s 1800
+ping_ok "$SERVER6" 4 -s 20000
+at_least "fragments made by the gateway" "$(account fragments)" 16
+
 step "Books"
 books_balance
 gateway_stop

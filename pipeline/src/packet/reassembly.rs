@@ -168,7 +168,8 @@ impl<B: Buffer> Reassembler<B> {
         self.held
     }
 
-    /// Takes a fragment received on a port; returns the frame of the whole packet if that was the last one missing.
+    /// Takes a fragment received on a port; returns the frame of the whole packet if that was the
+    /// last one missing.
     ///
     /// Every buffer taken comes out again through `ended`, now or later. A packet that is no
     /// fragment ends as [`DropReason::FragmentInvalid`].
