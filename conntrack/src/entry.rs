@@ -34,6 +34,7 @@ impl Flags {
     pub const EXPECTED: Self = Self(1 << 7);
     /// Its reply tuple is in the steering map.
     pub const STEERED: Self = Self(1 << 8);
+    // Bits 10 and 11: an outdated judgement per direction, see `Hot::is_outdated`.
     // Bits 12..16: the cached connection state per direction, see `Hot::cached`.
 
     /// No flag.
@@ -91,6 +92,19 @@ pub struct Deltas {
     pub l4: u16,
 }
 
+impl Deltas {
+    /// Those of the other direction: what one adds to a sum, the other takes away.
+    #[must_use]
+    pub fn inverse(self) -> Self {
+        // Of the two zeros of one's complement only the positive one stands for "no change".
+        let negated = |delta: u16| if delta == 0 { 0 } else { !delta };
+        Self {
+            l3: negated(self.l3),
+            l4: negated(self.l4),
+        }
+    }
+}
+
 /// What the pipeline remembers of the last full evaluation of one flow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cached {
@@ -104,7 +118,7 @@ pub struct Cached {
     /// The pipeline's number for the outcome.
     pub outcome: u32,
     /// The pipeline's number for the next hop.
-    pub next_hop: u16,
+    pub next_hop: u32,
     /// What the translation does to checksums.
     pub deltas: Deltas,
 }
@@ -152,12 +166,13 @@ pub struct Hot<F: Family> {
     pub(crate) flags: Flags,
     generation: Generation,
     outcome: [u32; 2],
-    next_hop: [u16; 2],
+    next_hop: [u32; 2],
     in_interface: [u16; 2],
     /// When it expires, in wrapping milliseconds.
     pub(crate) deadline: u32,
     pub(crate) mark: u32,
-    deltas: [Deltas; 2],
+    /// Of the original direction.
+    deltas: Deltas,
 }
 
 impl<F: Family> Hot<F> {
@@ -247,7 +262,7 @@ impl<F: Family> Hot<F> {
             in_interface: self.in_interface[d],
             outcome: self.outcome[d],
             next_hop: self.next_hop[d],
-            deltas: self.deltas[d],
+            deltas: towards(direction, self.deltas),
         }
     }
 
@@ -255,8 +270,13 @@ impl<F: Family> Hot<F> {
     pub(crate) fn set_cached(&mut self, direction: Direction, cached: Cached) {
         if self.generation != cached.generation {
             self.generation = cached.generation;
-            self.flags.0 &= !(3 << state_shift(direction.flip()));
+            let other = direction.flip();
+            if self.flags.0 >> state_shift(other) & 3 != 0 {
+                self.flags.0 |= outdated_bit(other);
+            }
+            self.flags.0 &= !(3 << state_shift(other));
         }
+        self.flags.0 &= !outdated_bit(direction);
         let code: u16 = match cached.state {
             ConnState::New => 1,
             ConnState::Established => 2,
@@ -269,7 +289,29 @@ impl<F: Family> Hot<F> {
         self.in_interface[d] = cached.in_interface;
         self.outcome[d] = cached.outcome;
         self.next_hop[d] = cached.next_hop;
-        self.deltas[d] = cached.deltas;
+        self.deltas = towards(direction, cached.deltas);
+    }
+
+    /// Whether `direction` was judged, and not since `generation` came.
+    pub fn is_outdated(&self, direction: Direction, generation: Generation) -> bool {
+        let judged = self.flags.0 >> state_shift(direction) & 3 != 0;
+        self.flags.0 & outdated_bit(direction) != 0 || judged && self.generation != generation
+    }
+}
+
+/// The deltas of the original direction as those of `direction`, or the other way round.
+fn towards(direction: Direction, deltas: Deltas) -> Deltas {
+    match direction {
+        Direction::Original => deltas,
+        Direction::Reply => deltas.inverse(),
+    }
+}
+
+/// Set while a direction's last judgement is by an older program than the other direction's.
+const fn outdated_bit(direction: Direction) -> u16 {
+    match direction {
+        Direction::Original => 1 << 10,
+        Direction::Reply => 1 << 11,
     }
 }
 
@@ -360,15 +402,16 @@ mod tests {
         };
         assert_eq!(hot.cached(Direction::Original).generation, Generation(0));
         hot.set_cached(Direction::Original, cached(4, ConnState::New, 70));
-        hot.set_cached(Direction::Reply, cached(4, ConnState::Established, 71));
+        let back = Cached {
+            deltas: Deltas { l3: 1, l4: 2 }.inverse(),
+            ..cached(4, ConnState::Established, 71)
+        };
+        hot.set_cached(Direction::Reply, back);
         assert_eq!(
             hot.cached(Direction::Original),
             cached(4, ConnState::New, 70)
         );
-        assert_eq!(
-            hot.cached(Direction::Reply),
-            cached(4, ConnState::Established, 71)
-        );
+        assert_eq!(hot.cached(Direction::Reply), back);
         assert_eq!(hot.flags.to_string(), "A");
     }
 
@@ -379,6 +422,21 @@ mod tests {
         hot.set_cached(Direction::Reply, cached(5, ConnState::Established, 71));
         assert_eq!(hot.cached(Direction::Original).generation, Generation(0));
         assert_eq!(hot.cached(Direction::Reply).generation, Generation(5));
+    }
+
+    #[test]
+    fn a_judgement_is_outdated_until_its_own_direction_is_judged_again() {
+        let mut hot = Hot::<V4>::default();
+        let outdated = |hot: &Hot<V4>, direction| hot.is_outdated(direction, Generation(5));
+        assert!(!outdated(&hot, Direction::Original), "never judged");
+        hot.set_cached(Direction::Original, cached(4, ConnState::Established, 70));
+        hot.set_cached(Direction::Reply, cached(4, ConnState::Established, 71));
+        assert!(outdated(&hot, Direction::Original) && outdated(&hot, Direction::Reply));
+        hot.set_cached(Direction::Original, cached(5, ConnState::Established, 72));
+        assert!(!outdated(&hot, Direction::Original));
+        assert!(outdated(&hot, Direction::Reply));
+        hot.set_cached(Direction::Reply, cached(5, ConnState::Established, 73));
+        assert!(!outdated(&hot, Direction::Reply));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A worker's copy of the neighbours it sends to.
 //!
 //! The slow path owns the neighbours and tells every worker what changes; a flow caches the
-//! [`NextHopId`] of its neighbour, so that sending to it is one array access. An entry keeps its
-//! place as long as the program lives: what no longer answers is marked, not removed, and a flow
-//! that points at it asks for resolution again.
+//! [`NextHopId`] of its neighbour, so that sending to it is one array access. The place of a
+//! neighbour that no longer answers is given to another one when it is needed; the identifier
+//! carries how often that happened, so that a flow which still points there asks again.
 
+use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use hashbrown::HashMap;
@@ -15,9 +16,12 @@ use crate::outbox::NeighbourUpdate;
 /// The most neighbours a worker keeps; equal to what the slow path resolves at the most.
 pub const NEXT_HOPS_MAX: usize = 16_384;
 
-/// A neighbour's place in a worker's table.
+/// A neighbour's place in a worker's table, and which of the place's tenants it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct NextHopId(u16);
+pub struct NextHopId {
+    place: u16,
+    tenancy: u16,
+}
 
 /// What a flow's entry can say of its way: a next hop, the gateway itself, or nothing yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -31,24 +35,32 @@ pub enum CachedWay {
 }
 
 impl CachedWay {
-    const UNKNOWN: u16 = u16::MAX;
-    const LOCAL: u16 = u16::MAX - 1;
+    /// No place has the highest number, so these are no identifiers.
+    const UNKNOWN: u32 = u32::MAX;
+    const LOCAL: u32 = u32::MAX - 1;
 
-    /// The two bytes kept in the flow's entry.
-    pub const fn to_bits(self) -> u16 {
+    /// The four bytes kept in the flow's entry.
+    pub const fn to_bits(self) -> u32 {
         match self {
             Self::Unknown => Self::UNKNOWN,
             Self::Local => Self::LOCAL,
-            Self::NextHop(id) => id.0,
+            Self::NextHop(id) => (id.place as u32) << 16 | id.tenancy as u32,
         }
     }
 
-    /// The way that two bytes of an entry stand for.
-    pub const fn from_bits(bits: u16) -> Self {
+    /// The way that four bytes of an entry stand for.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "each half of the bits is one number"
+    )]
+    pub const fn from_bits(bits: u32) -> Self {
         match bits {
             Self::UNKNOWN => Self::Unknown,
             Self::LOCAL => Self::Local,
-            id => Self::NextHop(NextHopId(id)),
+            bits => Self::NextHop(NextHopId {
+                place: (bits >> 16) as u16,
+                tenancy: bits as u16,
+            }),
         }
     }
 }
@@ -83,11 +95,20 @@ pub enum Neighbours {
     Assume(Mac),
 }
 
+/// A place and who has it now.
+#[derive(Debug)]
+struct Place {
+    hop: NextHop,
+    tenancy: u16,
+}
+
 /// A worker's neighbours.
 #[derive(Debug)]
 pub struct NextHops {
-    by_address: HashMap<(IfaceId, IpAddr), NextHopId>,
-    entries: Vec<NextHop>,
+    by_address: HashMap<(IfaceId, IpAddr), u16>,
+    places: Vec<Place>,
+    /// Places whose neighbour is gone, the longest gone first.
+    vacant: VecDeque<u16>,
     neighbours: Neighbours,
 }
 
@@ -96,18 +117,16 @@ impl NextHops {
     pub fn new(neighbours: Neighbours) -> Self {
         Self {
             by_address: HashMap::with_capacity(NEXT_HOPS_MAX),
-            entries: Vec::with_capacity(NEXT_HOPS_MAX),
+            places: Vec::with_capacity(NEXT_HOPS_MAX),
+            vacant: VecDeque::with_capacity(NEXT_HOPS_MAX),
             neighbours,
         }
     }
 
     /// Finds the neighbour with `address` on `interface`.
     pub fn find(&mut self, interface: IfaceId, address: IpAddr) -> Lookup {
-        if let Some(&id) = self.by_address.get(&(interface, address)) {
-            return match self.entry(id) {
-                Some(NextHop { mac: Some(_), .. }) => Lookup::Known(id),
-                Some(NextHop { mac: None, .. }) | None => Lookup::Unknown,
-            };
+        if let Some(&place) = self.by_address.get(&(interface, address)) {
+            return self.id_of(place).map_or(Lookup::Unknown, Lookup::Known);
         }
         match self.neighbours {
             Neighbours::Learn => Lookup::Unknown,
@@ -121,49 +140,62 @@ impl NextHops {
         }
     }
 
-    /// The neighbour in a place.
+    /// The neighbour with this identifier; `None` once its place has been given to another.
     pub fn entry(&self, id: NextHopId) -> Option<&NextHop> {
-        self.entries.get(usize::from(id.0))
+        let place = self.places.get(usize::from(id.place))?;
+        (place.tenancy == id.tenancy).then_some(&place.hop)
     }
 
     /// Takes in what the slow path found out.
     pub fn update(&mut self, news: &NeighbourUpdate) {
         let key = (news.interface, news.address);
-        if let Some(&id) = self.by_address.get(&key) {
-            if let Some(entry) = self.entries.get_mut(usize::from(id.0)) {
-                entry.mac = news.mac;
+        match (self.by_address.get(&key).copied(), news.mac) {
+            (Some(place), Some(_)) => {
+                if let Some(entry) = self.places.get_mut(usize::from(place)) {
+                    entry.hop.mac = news.mac;
+                }
             }
-        } else if news.mac.is_some() {
-            // A full table leaves the neighbour unknown: its packets keep going by the slow path.
-            let _known = self.insert(NextHop {
-                interface: news.interface,
-                address: news.address,
-                mac: news.mac,
-            });
+            (Some(place), None) => {
+                self.by_address.remove(&key);
+                if let Some(entry) = self.places.get_mut(usize::from(place)) {
+                    entry.hop.mac = None;
+                    self.vacant.push_back(place);
+                }
+            }
+            (None, Some(_)) => {
+                // A full table leaves the neighbour unknown until another one goes: its packets
+                // keep going by the slow path, which says again where it is with each of them.
+                let _known = self.insert(NextHop {
+                    interface: news.interface,
+                    address: news.address,
+                    mac: news.mac,
+                });
+            }
+            (None, None) => {}
         }
     }
 
-    /// Forgets entries that are no longer valid; only when every cached [`NextHopId`] is void,
-    /// that is when the generation changes.
-    pub fn compact(&mut self) {
-        self.entries.retain(|e| e.mac.is_some());
-        self.by_address.clear();
-        for (place, entry) in self.entries.iter().enumerate() {
-            if let Ok(id) = u16::try_from(place) {
-                self.by_address
-                    .insert((entry.interface, entry.address), NextHopId(id));
-            }
-        }
+    fn insert(&mut self, hop: NextHop) -> Option<NextHopId> {
+        let key = (hop.interface, hop.address);
+        let place = if self.places.len() < NEXT_HOPS_MAX {
+            self.places.push(Place { hop, tenancy: 0 });
+            u16::try_from(self.places.len() - 1).ok()?
+        } else {
+            let place = self.vacant.pop_front()?;
+            let entry = self.places.get_mut(usize::from(place))?;
+            *entry = Place {
+                hop,
+                tenancy: entry.tenancy.wrapping_add(1),
+            };
+            place
+        };
+        self.by_address.insert(key, place);
+        self.id_of(place)
     }
 
-    fn insert(&mut self, entry: NextHop) -> Option<NextHopId> {
-        if self.entries.len() >= NEXT_HOPS_MAX {
-            return None;
-        }
-        let id = NextHopId(u16::try_from(self.entries.len()).ok()?);
-        self.by_address.insert((entry.interface, entry.address), id);
-        self.entries.push(entry);
-        Some(id)
+    fn id_of(&self, place: u16) -> Option<NextHopId> {
+        let tenancy = self.places.get(usize::from(place))?.tenancy;
+        Some(NextHopId { place, tenancy })
     }
 }
 
@@ -185,8 +217,12 @@ mod tests {
         }
     }
 
+    fn numbered(n: usize) -> IpAddr {
+        IpAddr::from(u32::try_from(n).unwrap().to_be_bytes())
+    }
+
     #[test]
-    fn a_neighbour_keeps_its_place_when_it_goes_and_comes_back() {
+    fn a_flow_asks_again_when_its_neighbour_is_gone_or_its_place_another_s() {
         let mut hops = NextHops::new(Neighbours::Learn);
         hops.update(&news(1, Some(Mac([2; 6]))));
         let Lookup::Known(id) = hops.find(LAN, host(1)) else {
@@ -194,17 +230,42 @@ mod tests {
         };
         hops.update(&news(1, None));
         assert_eq!(hops.find(LAN, host(1)), Lookup::Unknown);
-        hops.update(&news(2, Some(Mac([4; 6]))));
-        hops.update(&news(1, Some(Mac([6; 6]))));
-        assert_eq!(hops.find(LAN, host(1)), Lookup::Known(id));
-        assert_eq!(hops.entry(id).and_then(|e| e.mac), Some(Mac([6; 6])));
+        assert_eq!(hops.entry(id).and_then(|e| e.mac), None);
+        for n in 1..=NEXT_HOPS_MAX {
+            hops.update(&NeighbourUpdate {
+                interface: LAN,
+                address: numbered(n),
+                mac: Some(Mac([4; 6])),
+            });
+        }
+        assert_eq!(hops.entry(id), None, "the place was needed for another");
+        assert!(matches!(
+            hops.find(LAN, numbered(NEXT_HOPS_MAX)),
+            Lookup::Known(_)
+        ));
+    }
+
+    #[test]
+    fn neighbours_that_come_and_go_for_ever_never_fill_the_table() {
+        let mut hops = NextHops::new(Neighbours::Learn);
+        for n in 0..3 * NEXT_HOPS_MAX {
+            let mut update = NeighbourUpdate {
+                interface: LAN,
+                address: numbered(n),
+                mac: Some(Mac([2; 6])),
+            };
+            hops.update(&update);
+            assert!(matches!(hops.find(LAN, numbered(n)), Lookup::Known(_)));
+            update.mac = None;
+            hops.update(&update);
+        }
     }
 
     #[test]
     fn news_of_an_unknown_neighbour_that_is_gone_takes_no_place() {
         let mut hops = NextHops::new(Neighbours::Learn);
         hops.update(&news(1, None));
-        assert_eq!(hops.entries.len(), 0);
+        assert_eq!(hops.places.len(), 0);
     }
 
     #[test]
@@ -218,25 +279,14 @@ mod tests {
     }
 
     #[test]
-    fn compacting_forgets_what_is_no_longer_valid() {
-        let mut hops = NextHops::new(Neighbours::Learn);
-        hops.update(&news(1, Some(Mac([2; 6]))));
-        hops.update(&news(2, Some(Mac([4; 6]))));
-        hops.update(&news(1, None));
-        hops.compact();
-        assert_eq!(hops.entries.len(), 1);
-        let Lookup::Known(id) = hops.find(LAN, host(2)) else {
-            panic!("still valid")
-        };
-        assert_eq!(hops.entry(id).map(|e| e.address), Some(host(2)));
-    }
-
-    #[test]
-    fn ways_survive_their_two_bytes() {
+    fn ways_survive_their_four_bytes() {
         for way in [
             CachedWay::Unknown,
             CachedWay::Local,
-            CachedWay::NextHop(NextHopId(7)),
+            CachedWay::NextHop(NextHopId {
+                place: 7,
+                tenancy: 3,
+            }),
         ] {
             assert_eq!(CachedWay::from_bits(way.to_bits()), way);
         }

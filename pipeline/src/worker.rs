@@ -234,7 +234,6 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         if let Some(counters) = core.program.rule_counters(core.id) {
             core.outcomes.clear(counters);
         }
-        core.next_hops.compact();
         core.program = program;
     }
 

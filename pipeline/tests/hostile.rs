@@ -310,3 +310,44 @@ fn an_external_port_stays_taken_while_rules_for_its_address_come_and_go() {
     sim.reload(&policy);
     assert_eq!(source_of(&mut sim, "192.168.88.12:4000"), first);
 }
+
+#[test]
+fn a_reload_that_forbids_one_direction_ends_the_session() {
+    let mut policy = masquerading_policy();
+    let mut sim = Sim::new(&policy, 1);
+    let out = || to_gateway(LAN, udp("192.168.88.10:4000", "198.51.100.7:53"));
+    let back = || to_gateway(WAN, udp("198.51.100.7:53", "203.0.113.2:4000"));
+    sim.inject(LAN, out());
+    sim.inject(WAN, back());
+    let from_wan = Matchers {
+        in_interface: Some(sim::is(sim::WAN_IF)),
+        ..Matchers::default()
+    };
+    policy.filter.chains[1]
+        .rules
+        .push(rule(from_wan, Action::Drop));
+    sim.reload(&policy);
+    // The other direction is judged first, and admitted.
+    assert_eq!(sim.inject(LAN, out()).len(), 1);
+    assert!(sim.inject(WAN, back()).is_empty());
+    assert_eq!(sim.connections(), 0);
+    balanced(&sim);
+}
+
+#[test]
+fn discovery_of_routers_and_listeners_passes_input_without_a_rule() {
+    let mut policy = open_policy();
+    policy.filter.chains[0]
+        .rules
+        .push(rule(Matchers::default(), Action::Drop));
+    let mut sim = Sim::new(&policy, 1);
+    for kind in [130, 131, 132, 133, 134, 137, 143] {
+        let message = icmp("fe80::10", "ff02::1", kind, 0, 0)
+            .ttl(255)
+            .payload(&[0; 16]);
+        assert!(sim.inject(LAN, to_gateway(LAN, message)).is_empty());
+        assert_eq!(sim.last_end().ending, Ending::Consumed, "type {kind}");
+    }
+    assert_eq!(sim.rule_packets(0), 0);
+    balanced(&sim);
+}

@@ -162,6 +162,8 @@ impl<B> NeighbourTable<B> {
                     }
                 }
                 State::Reachable { mac } | State::Probing { mac, .. } => {
+                    // Who asks for a known neighbour had no room for it when it became known.
+                    events.push(Event::News(known(key, *mac)));
                     events.push(Event::Release(key, *mac, packet));
                 }
             }
@@ -371,7 +373,7 @@ mod tests {
         assert_eq!(rig.words(), ["known", "release 10", "release 11"]);
         assert_eq!(rig.table.held(), 0);
         rig.want(1, 12, 1);
-        assert_eq!(rig.words(), ["release 12"]);
+        assert_eq!(rig.words(), ["known", "release 12"]);
     }
 
     #[test]

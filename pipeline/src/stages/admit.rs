@@ -61,15 +61,18 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     if is_resolution(&parsed) {
         return consume(core, buf, PuntKind::Discovery(interface), out);
     }
+    if is_discovery(&parsed) || is_listener_discovery(&parsed) {
+        // It passes without a rule, and the gateway, neither host nor querier, has no use for it.
+        core.counters.consumed.add(1);
+        return core.witness.end(&buf, &End::bare(Ending::Consumed, None));
+    }
     if parsed.fragment.is_fragment() && core.program.tracking.enabled {
         core.witness.end(&buf, &End::bare(Ending::Held, None));
         let kind = PuntKind::Reassemble(port);
         let from = core.id;
         return transmit::punt(core, Punt { buf, from, kind }, out);
     }
-    let tracked =
-        core.program.tracking.enabled && !is_discovery(&parsed) && !is_listener_discovery(&parsed);
-    let track = if tracked {
+    let track = if core.program.tracking.enabled {
         Track::Missed
     } else {
         Track::Exempt

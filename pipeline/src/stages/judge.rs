@@ -10,7 +10,7 @@
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::entry::Flags;
+use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
 use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::table::{CommitError, NewConnection};
@@ -25,6 +25,7 @@ use crate::nexthop::{CachedWay, Lookup};
 use crate::outbox::{ErrorKind, Found, Outbox, PuntKind};
 use crate::packet::echo;
 use crate::packet::quoted::quoted;
+use crate::packet::rewrite;
 use crate::packet::segment::segment;
 use crate::policy::NatStateSet;
 use crate::stages::ask::{self, Hook, Judged};
@@ -86,7 +87,9 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
             let pair = table.pair(flow.id);
-            let stale = table.hot(flow.id).generation() != core.program.generation;
+            let stale = table
+                .hot(flow.id)
+                .is_outdated(flow.direction, core.program.generation);
             let same_way_in = table.cached(flow).in_interface == in_interface_bits(meta);
             let view = View::of_flow(&pair, flow.direction);
             let judged = judge(core, buf, meta, &view, state, out);
@@ -422,6 +425,12 @@ fn remember<F: Stack, W>(
     cached.in_interface = in_interface_bits(meta);
     cached.outcome = judged.outcome.0;
     cached.next_hop = judgement.way.to_bits();
+    let view = View::of_flow(&table.pair(flow.id), flow.direction);
+    let deltas = rewrite::Deltas::between(&view.incoming, &view.outgoing);
+    cached.deltas = Deltas {
+        l3: deltas.l3.to_bits(),
+        l4: deltas.l4.to_bits(),
+    };
     table.set_cached(flow, cached);
 }
 

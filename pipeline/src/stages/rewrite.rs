@@ -12,6 +12,7 @@ use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Track, Way};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
+use crate::packet::checksum::Delta;
 use crate::packet::quoted::quoted;
 use crate::packet::rewrite::{Deltas, decrement_ttl, translate, translate_quoted};
 use crate::stages::family::Stack;
@@ -74,7 +75,11 @@ fn translate_packet<F: Stack, B: Buffer, W>(
         return Some(());
     }
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
-    let deltas = Deltas::between(&view.incoming, &view.outgoing);
+    let kept = table.cached(flow).deltas;
+    let deltas = Deltas {
+        l3: Delta::from_bits(kept.l3),
+        l4: Delta::from_bits(kept.l4),
+    };
     translate(buf.head_mut(), &meta.parsed, &view.outgoing, &deltas).ok()
 }
 
