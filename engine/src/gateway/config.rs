@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use turnpike_conntrack::ids::WORKERS_MAX;
 use turnpike_pipeline::ids::PORTS_MAX;
 
+use super::available;
 use crate::eal::EalError;
 use crate::exchange::RingSizes;
 use crate::hugepages::Hugepages;
@@ -137,6 +138,19 @@ pub enum StartError {
         /// What is needed.
         needed: usize,
     },
+    /// The machine has not the memory for what is asked.
+    #[error(
+        "packet buffers take {buffers} MiB and connection tables {tables} MiB, and {available} MiB \
+         are available; lower `mbufs` or `max-entries`, or give the machine more memory"
+    )]
+    TooLittleMemory {
+        /// For packet buffers, in MiB.
+        buffers: usize,
+        /// For connection tables, in MiB.
+        tables: usize,
+        /// What the machine has, in MiB.
+        available: usize,
+    },
     /// DPDK did not start.
     #[error(transparent)]
     Eal(#[from] EalError),
@@ -238,6 +252,22 @@ impl GatewayConfig {
             memory_mb,
             buffers: u32::try_from(buffers).unwrap_or(u32::MAX),
         })
+    }
+}
+
+impl GatewayConfig {
+    /// Refuses what the machine has no memory for.
+    pub(super) fn fits(&self, budget: &Budget) -> Result<(), StartError> {
+        let buffers = budget.memory_mb;
+        let tables = available::tables_mb(self.max_connections);
+        match available::available_mb() {
+            Some(available) if buffers + tables > available => Err(StartError::TooLittleMemory {
+                buffers,
+                tables,
+                available,
+            }),
+            Some(_) | None => Ok(()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 //! drains: nothing is received any more, what is inside leaves or is counted, then devices close.
 
 mod assembly;
+mod available;
 mod config;
 mod connections;
 mod status;
@@ -119,6 +120,7 @@ impl Gateway {
         usable.sort_unstable();
         let workers = config.check(&usable)?;
         let budget = config.budget(workers)?;
+        config.fits(&budget)?;
         let keys = Keys::draw()?;
         let started = Eal::start(&EalConfig {
             hugepages: config.hugepages,

@@ -141,7 +141,7 @@ impl Replay {
         precision: Precision,
     ) -> Result<Self, ReplayError> {
         let names = program.interfaces.iter().map(|(_, facts)| &*facts.name);
-        let output = OutputDir::create(&config.out_dir, names, precision)?;
+        let output = OutputDir::create(&config.out_dir, names, precision, &config.inputs)?;
         let recorder = Recorder::default();
         let worker_counters = Arc::<WorkerCounters>::default();
         let slow_counters = Arc::<WorkerCounters>::default();

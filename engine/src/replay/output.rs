@@ -2,11 +2,12 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::ReplayError;
+use super::{Input, ReplayError};
 use crate::pcap::{CaptureWriter, Precision, Stamp};
 
 /// One line of `verdicts.jsonl`.
@@ -46,12 +47,17 @@ impl OutputDir {
     /// of an earlier replay are replaced.
     ///
     /// # Errors
-    /// A file cannot be created; the message names it.
+    /// A file cannot be created, or is one of the inputs; the message names it.
     pub fn create<'a>(
         dir: &Path,
         interfaces: impl IntoIterator<Item = &'a str>,
         precision: Precision,
+        inputs: &[Input],
     ) -> Result<Self, ReplayError> {
+        let interfaces: Vec<&str> = interfaces.into_iter().collect();
+        let captures = interfaces.iter().map(|name| file_name(name));
+        let reports = ["verdicts.jsonl", "connections.json", "counters.json"].map(String::from);
+        spare(inputs, captures.chain(reports).map(|name| dir.join(name)))?;
         fs::create_dir_all(dir).map_err(|e| ReplayError::output(dir, e))?;
         let captures = interfaces
             .into_iter()
@@ -148,6 +154,21 @@ fn file_name(interface: &str) -> String {
     name
 }
 
+/// Refuses outputs that are one of the inputs, by whatever path.
+fn spare(inputs: &[Input], outputs: impl Iterator<Item = PathBuf>) -> Result<(), ReplayError> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let taken: Vec<_> = inputs
+        .iter()
+        .filter_map(|input| identity(&input.path))
+        .collect();
+    for path in outputs {
+        if identity(&path).is_some_and(|file| taken.contains(&file)) {
+            return Err(ReplayError::Overwrites(path));
+        }
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -189,7 +210,7 @@ mod tests {
     fn every_interface_has_a_capture_even_an_empty_one() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("new");
-        let mut output = OutputDir::create(&out, ["lan", "wan"], Precision::Micro).unwrap();
+        let mut output = OutputDir::create(&out, ["lan", "wan"], Precision::Micro, &[]).unwrap();
         output.sent(1, Stamp(1_000), &[1; 60]).unwrap();
         output.verdict(&line()).unwrap();
         output.verdict(&line()).unwrap();
@@ -213,6 +234,20 @@ mod tests {
     }
 
     #[test]
+    fn an_output_that_is_an_input_is_refused_and_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("lan.pcap"), b"precious").unwrap();
+        std::os::unix::fs::symlink("lan.pcap", dir.path().join("link.pcap")).unwrap();
+        let input = Input {
+            entry: super::super::Entry::Auto,
+            path: dir.path().join("link.pcap"),
+        };
+        let refused = OutputDir::create(dir.path(), ["lan"], Precision::Micro, &[input]);
+        assert!(matches!(refused, Err(ReplayError::Overwrites(_))));
+        assert_eq!(fs::read(dir.path().join("lan.pcap")).unwrap(), b"precious");
+    }
+
+    #[test]
     fn names_that_are_no_file_names_neither_collide_nor_leave_the_directory() {
         assert_eq!(file_name("ether1.20"), "ether1.20.pcap");
         assert_eq!(file_name("../x"), "%2E.%2Fx.pcap");
@@ -225,7 +260,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         fs::write(&file, b"").unwrap();
-        let refused = OutputDir::create(&file.join("x"), [], Precision::Micro).unwrap_err();
+        let refused = OutputDir::create(&file.join("x"), [], Precision::Micro, &[]).unwrap_err();
         assert!(refused.to_string().contains("file/x"), "{refused}");
     }
 }
