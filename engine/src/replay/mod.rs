@@ -121,7 +121,10 @@ pub enum ReplayError {
     #[error(transparent)]
     Input(#[from] CaptureError),
     /// An output would replace one of the inputs.
-    #[error("{path} is one of the captures to replay; give `--out-dir` another directory", path = _0.display())]
+    #[error(
+        "{path} is one of the captures to replay; give `--out-dir` another directory",
+        path = _0.display()
+    )]
     Overwrites(PathBuf),
     /// An output cannot be written.
     #[error("{path}: {source}", path = path.display())]
