@@ -30,8 +30,8 @@ ping_ok() {
   local address=$1 count=$2 out took
   shift 2
   out=$(in_ns "$CLIENT" ping -n -q -c "$count" -i 0.2 -W 2 "$@" "$address" 2>&1) ||
-    fail "ping $* $address: $(tail -n 3 <<<"$out")"
-  grep -q " 0% packet loss" <<<"$out" || fail "ping $* $address lost packets: $out"
+    fail "ping ${*:+$* }$address: $(tail -n 3 <<<"$out")"
+  grep -q " 0% packet loss" <<<"$out" || fail "ping ${*:+$* }$address lost packets: $out"
   took=$(sed -nE 's#^rtt .* = [^/]*/([^/]*)/.*#\1#p' <<<"$out")
   ok "ping ${*:+$* }$address: $count of $count, $took ms on average"
 }
