@@ -80,7 +80,7 @@ dropped() { metric turnpike_dropped_packets_total "reason=\"$1\""; }
 # new_drops BEFORE AFTER: what rose between two outputs of `drops`, congestion left out.
 new_drops() {
   awk -v congestion="$CONGESTION" '
-    NR == FNR { before[$1] = $2; next }
+    FILENAME == ARGV[1] { before[$1] = $2; next }
     $2 > before[$1] && $1 !~ congestion { print $1, $2 - before[$1] }' "$1" "$2"
 }
 
