@@ -281,7 +281,7 @@ pub struct Connection {
     pub reply_src_address: String,
     /// Where answers go to.
     pub reply_dst_address: String,
-    /// The tracker's state: `established`, `time-wait`, `unreplied` …
+    /// The tracker's state: `established`, `time-wait`, `new` …
     pub state: String,
     /// How long it lives if nothing comes.
     pub timeout_seconds: u64,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use turnpike_conntrack::tuple::Proto;
+use turnpike_pipeline::policy::TableKind;
 
 use crate::report::{ConfigInEffect, Connections, Failed, Lists, Log, Reloaded, Rules, Status};
 
@@ -16,6 +17,8 @@ pub trait Running: Send + Sync + 'static {
     fn status(&self) -> Status;
     /// Every rule with its counters.
     fn rules(&self) -> Rules;
+    /// The names of a table's chains, those without rules too.
+    fn chains(&self, table: TableKind) -> Vec<String>;
     /// The address lists; with prefixes for the one called `name`.
     fn lists(&self, name: Option<&str>) -> Lists;
     /// A page of connections, from `cursor` on.
@@ -63,27 +66,34 @@ pub struct ConnectionFilter {
     pub state: Option<StateName>,
 }
 
-/// A tracker's state by name, at most 16 bytes.
+/// A connection's state by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StateName {
-    bytes: [u8; 16],
-    len: u8,
-}
+pub struct StateName(&'static str);
 
 impl StateName {
-    /// The name, `None` if it is too long to be one.
-    pub fn new(text: &str) -> Option<Self> {
-        let mut bytes = [0; 16];
-        bytes
-            .get_mut(..text.len())?
-            .copy_from_slice(text.as_bytes());
-        let len = u8::try_from(text.len()).ok()?;
-        Some(Self { bytes, len })
+    /// Every name: of protocols whose tracker has no states, whether an answer has been seen; then
+    /// the states of TCP.
+    pub const ALL: [&'static str; 10] = [
+        "new",
+        "established",
+        "syn-sent",
+        "syn-sent2",
+        "syn-received",
+        "fin-wait",
+        "close-wait",
+        "last-ack",
+        "time-wait",
+        "close",
+    ];
+
+    /// The state called `text`, `None` if none is.
+    pub fn named(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|name| *name == text).map(Self)
     }
 
     /// Whether it is `text`.
-    pub fn is(&self, text: &str) -> bool {
-        self.bytes.get(..usize::from(self.len)) == Some(text.as_bytes())
+    pub fn is(self, text: &str) -> bool {
+        self.0 == text
     }
 }
 
@@ -180,17 +190,22 @@ mod tests {
             ..base
         }));
         assert!(wants(ConnectionFilter {
-            state: StateName::new("established"),
+            state: StateName::named("established"),
             ..base
         }));
         assert!(!wants(ConnectionFilter {
-            state: StateName::new("time-wait"),
+            state: StateName::named("time-wait"),
             ..base
         }));
     }
 
     #[test]
     fn a_state_that_cannot_be_one_is_no_name() {
-        assert!(StateName::new("a-state-that-is-far-too-long").is_none());
+        for text in ["", "bogus", "Established", "a-state-that-is-far-too-long"] {
+            assert_eq!(StateName::named(text), None, "{text}");
+        }
+        for name in StateName::ALL {
+            assert!(StateName::named(name).is_some_and(|state| state.is(name)));
+        }
     }
 }

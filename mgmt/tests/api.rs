@@ -20,6 +20,7 @@ use turnpike_mgmt::report::{
     Reloaded, Rule, Rules, Status,
 };
 use turnpike_mgmt::running::{ConnectionFilter, Refusal, Running};
+use turnpike_pipeline::policy::TableKind;
 
 /// Reloads fail twice, each in its way, then work.
 #[derive(Default)]
@@ -46,6 +47,18 @@ impl Running for MadeUp {
         Rules {
             rules: vec![rule("filter", "input"), rule("nat", "srcnat")],
         }
+    }
+
+    fn chains(&self, table: TableKind) -> Vec<String> {
+        let mut names: Vec<String> = table
+            .built_in_chains()
+            .iter()
+            .map(|n| (*n).into())
+            .collect();
+        if table == TableKind::Filter {
+            names.push("guests".into());
+        }
+        names
     }
 
     fn lists(&self, name: Option<&str>) -> Lists {
@@ -199,6 +212,43 @@ fn bad_questions_get_an_error_that_says_what_is_wrong() {
             other => assert_eq!(format!("{other:?}"), "a refusal", "{target}"),
         }
     }
+}
+
+#[test]
+fn names_that_do_not_exist_are_a_bad_request_with_those_that_do() {
+    let server = start();
+    for (target, words) in [
+        ("/v1/rules?table=bogus", "there are: raw, nat, filter"),
+        (
+            "/v1/rules?chain=bogus",
+            "there are: prerouting, output, dstnat, srcnat, input, forward, guests",
+        ),
+        (
+            "/v1/rules?table=nat&chain=input",
+            "`input` is no chain of table nat; there are: dstnat, srcnat",
+        ),
+        ("/v1/connections?state=bogus", "there are: new, established"),
+    ] {
+        let answer = raw(
+            &server,
+            &format!("GET {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        );
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{target}: {answer}");
+        assert!(answer.contains(words), "{target}: {answer}");
+    }
+    // Chains without rules are chains; so are those of the configuration's own.
+    let client = Client::new(&server.socket);
+    for (target, rules) in [
+        ("/v1/rules?table=filter&chain=guests", 0),
+        ("/v1/rules?chain=output", 0),
+        ("/v1/rules?chain=srcnat", 1),
+    ] {
+        let found: Rules = client.get(target).unwrap();
+        assert_eq!(found.rules.len(), rules, "{target}");
+    }
+    client
+        .get::<Connections>("/v1/connections?state=time-wait")
+        .unwrap();
 }
 
 #[test]

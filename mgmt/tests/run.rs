@@ -180,6 +180,17 @@ fn a_gateway_runs_answers_reloads_and_stops_cleanly() {
         assert!(out.status.success() && !out.stdout.is_empty(), "{words:?}");
     }
 
+    for words in [
+        &["rules", "--table", "bogus"][..],
+        &["rules", "--table", "nat", "--chain", "input"],
+        &["connections", "--state", "bogus"],
+    ] {
+        let out = lab.ask(words);
+        assert_eq!(out.status.code(), Some(1), "{words:?}");
+        assert!(out.stdout.is_empty(), "{words:?}");
+        assert!(stderr(&out).contains("there are: "), "{}", stderr(&out));
+    }
+
     let second = run_to_end(&lab.config());
     assert_eq!(second.status.code(), Some(1));
     assert!(

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use turnpike_conntrack::ids::WORKERS_MAX;
 use turnpike_pipeline::ids::PORTS_MAX;
 
-use super::available;
+use super::available::{self, Available};
 use crate::eal::EalError;
 use crate::exchange::RingSizes;
 use crate::hugepages::Hugepages;
@@ -140,16 +140,20 @@ pub enum StartError {
     },
     /// The machine has not the memory for what is asked.
     #[error(
-        "packet buffers take {buffers} MiB and connection tables {tables} MiB, and {available} MiB \
-         are available; lower `mbufs` or `max-entries`, or give the machine more memory"
+        "{needed} MiB of memory are needed ({buffers} for packet buffers, {tables} for connection \
+         tables) and {available} MiB are available; lower {lower}, or give the machine more memory"
     )]
     TooLittleMemory {
+        /// For everything, in MiB.
+        needed: usize,
         /// For packet buffers, in MiB.
         buffers: usize,
         /// For connection tables, in MiB.
         tables: usize,
         /// What the machine has, in MiB.
         available: usize,
+        /// The key that frees the most.
+        lower: &'static str,
     },
     /// DPDK did not start.
     #[error(transparent)]
@@ -256,18 +260,36 @@ impl GatewayConfig {
 }
 
 impl GatewayConfig {
-    /// Refuses what the machine has no memory for.
+    /// Refuses what the machine has no memory for; a machine that does not say is taken to have
+    /// enough.
     pub(super) fn fits(&self, budget: &Budget) -> Result<(), StartError> {
+        Available::now().map_or(Ok(()), |available| self.fits_into(budget, available))
+    }
+
+    fn fits_into(&self, budget: &Budget, available: Available) -> Result<(), StartError> {
         let buffers = budget.memory_mb;
         let tables = available::tables_mb(self.max_connections);
-        match available::available_mb() {
-            Some(available) if buffers + tables > available => Err(StartError::TooLittleMemory {
-                buffers,
-                tables,
-                available,
-            }),
-            Some(_) | None => Ok(()),
+        let needed = buffers.saturating_add(tables);
+        let available = available.usable_mb(buffers, self.hugepages);
+        if needed <= available {
+            return Ok(());
         }
+        let lower = if tables > buffers {
+            "`max-entries`"
+        } else {
+            match self.memory {
+                PacketMemory::Auto => "the number of workers, descriptors or `max-entries`",
+                PacketMemory::Mb(_) => "`memory`",
+                PacketMemory::Buffers(_) => "`mbufs`",
+            }
+        };
+        Err(StartError::TooLittleMemory {
+            needed,
+            buffers,
+            tables,
+            available,
+            lower,
+        })
     }
 }
 
@@ -347,5 +369,28 @@ mod tests {
             error.contains(&format!("need {} MiB", auto.memory_mb)),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_the_machine_cannot_hold_is_refused_with_the_key_to_lower() {
+        let mut config = config(vec![0]);
+        config.hugepages = Hugepages::No;
+        config.memory = PacketMemory::Buffers(1 << 24);
+        let budget = config.budget(1).unwrap();
+        let machine = Available {
+            ordinary_mb: 23 << 10,
+            hugepages_mb: 64 << 10,
+        };
+        let error = config.fits_into(&budget, machine).unwrap_err().to_string();
+        assert!(error.contains("23552 MiB are available"), "{error}");
+        assert!(error.contains("lower `mbufs`"), "{error}");
+        config.hugepages = Hugepages::Auto;
+        assert!(config.fits_into(&budget, machine).is_ok());
+
+        config.memory = PacketMemory::Auto;
+        config.max_connections = 1 << 30;
+        let budget = config.budget(1).unwrap();
+        let error = config.fits_into(&budget, machine).unwrap_err().to_string();
+        assert!(error.contains("lower `max-entries`"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_named;
 use turnpike_pipeline::drops::DropReason;
+use turnpike_pipeline::policy::TableKind;
 
 use crate::metrics;
 use crate::report::{DropCount, Drops, Failed, Status};
@@ -136,12 +137,7 @@ impl ConnectionQuery {
             src: net(&self.src)?,
             dst: net(&self.dst)?,
             port: self.port,
-            state: match &self.state {
-                None => None,
-                Some(name) => {
-                    Some(StateName::new(name).ok_or_else(|| format!("`{name}` is no state"))?)
-                }
-            },
+            state: self.state.as_deref().map(state).transpose()?,
         })
     }
 }
@@ -158,6 +154,13 @@ fn protocol(text: &str) -> Result<Proto, String> {
     protocol_named(text)
         .or_else(|| text.parse().ok().map(Proto))
         .ok_or_else(|| format!("`{text}` is not a protocol; write a name (tcp) or a number"))
+}
+
+fn state(text: &str) -> Result<StateName, String> {
+    StateName::named(text).ok_or_else(|| {
+        let known = StateName::ALL.join(", ");
+        format!("`{text}` is no connection state; there are: {known}")
+    })
 }
 
 async fn connections(
@@ -182,12 +185,47 @@ struct RuleQuery {
     chain: Option<String>,
 }
 
+impl RuleQuery {
+    /// Refuses a table that does not exist and a chain that no table asked for has.
+    fn check(&self, chains: impl Fn(TableKind) -> Vec<String>) -> Result<(), String> {
+        let asked = |table: &TableKind| self.table.as_deref().is_none_or(|t| t == table.name());
+        let tables: Vec<TableKind> = TableKind::ALL.into_iter().filter(asked).collect();
+        if let (Some(table), []) = (&self.table, &*tables) {
+            let known = TableKind::ALL.map(TableKind::name).join(", ");
+            return Err(format!("`{table}` is no table; there are: {known}"));
+        }
+        let Some(chain) = &self.chain else {
+            return Ok(());
+        };
+        let mut known: Vec<String> = Vec::new();
+        for name in tables.into_iter().flat_map(chains) {
+            if !known.contains(&name) {
+                known.push(name);
+            }
+        }
+        if known.contains(chain) {
+            return Ok(());
+        }
+        let of = self.table.as_ref().map(|t| format!(" of table {t}"));
+        Err(format!(
+            "`{chain}` is no chain{}; there are: {}",
+            of.unwrap_or_default(),
+            known.join(", ")
+        ))
+    }
+}
+
 async fn rules(
     State(gateway): State<Gateway>,
     query: Result<Query<RuleQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
-    let mut rules = off_loop(gateway, |g| g.rules()).await?;
+    let (query, rules) = off_loop(gateway, move |g| {
+        let checked = query.check(|table| g.chains(table));
+        (query, checked.map(|()| g.rules()))
+    })
+    .await?;
+    let mut rules = rules.map_err(|message| Failure::new(StatusCode::BAD_REQUEST, message))?;
     rules.rules.retain(|rule| {
         query.table.as_ref().is_none_or(|t| *t == rule.table)
             && query.chain.as_ref().is_none_or(|c| *c == rule.chain)

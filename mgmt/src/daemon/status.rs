@@ -5,7 +5,8 @@ use turnpike_engine::gateway::{self, Gateway};
 use turnpike_engine::hugepages::Memory;
 use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::policy::Action;
+use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::policy::{Action, TableKind};
 use turnpike_pipeline::program::Program;
 
 use super::Daemon;
@@ -64,6 +65,21 @@ impl Running for Daemon {
         Rules {
             rules: rules.collect(),
         }
+    }
+
+    fn chains(&self, table: TableKind) -> Vec<String> {
+        let built_in = table.built_in_chains().iter().copied();
+        let mut names: Vec<String> = built_in.map(str::to_owned).collect();
+        let gateway = self.gateway();
+        let Some(program) = gateway.as_ref().map(Gateway::program) else {
+            return names;
+        };
+        for name in (0..).map_while(|id| program.rules.chain_name(table, ChainId(id))) {
+            if !names.iter().any(|known| **known == **name) {
+                names.push(name.to_string());
+            }
+        }
+        names
     }
 
     fn lists(&self, name: Option<&str>) -> Lists {
