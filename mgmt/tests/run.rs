@@ -435,3 +435,47 @@ fn a_replay_says_what_became_of_each_packet_and_repeats_itself() {
         stderr(&wrong)
     );
 }
+
+#[test]
+fn a_packet_of_an_interface_that_is_absent_is_reported_as_that() {
+    let lab = Lab::new();
+    let block = |kind: u32, body: &[u8]| {
+        let length = u32::try_from(body.len() + 12).unwrap().to_le_bytes();
+        [&kind.to_le_bytes()[..], &length, body, &length].concat()
+    };
+    let section = block(
+        0x0a0d_0d0a,
+        &[&[0x4d, 0x3c, 0x2b, 0x1a, 1, 0, 0, 0][..], &[0xff; 8]].concat(),
+    );
+    let ethernet = block(1, &[1, 0, 0, 0, 0, 0, 0, 0]);
+    // Interface 9, a stamp of zero, four bytes kept of four.
+    let packet = block(
+        6,
+        &[
+            &[9, 0, 0, 0][..],
+            &[0; 8],
+            &[4, 0, 0, 0],
+            &[4, 0, 0, 0],
+            b"lost",
+        ]
+        .concat(),
+    );
+    let pcap = lab.dir.path().join("in.pcapng");
+    fs::write(&pcap, [section, ethernet, packet].concat()).unwrap();
+    let done = turnpike()
+        .args(["replay", "--config"])
+        .arg(lab.config())
+        .arg("--in")
+        .arg(format!("lan={}", pcap.display()))
+        .arg("--out-dir")
+        .arg(lab.dir.path().join("out"))
+        .output()
+        .unwrap();
+    let said = stderr(&done);
+    assert!(done.status.success(), "{said}");
+    assert!(
+        said.contains("passed over: 1; they name an interface that the file does not describe"),
+        "{said}"
+    );
+    assert!(!said.contains("link type"), "{said}");
+}

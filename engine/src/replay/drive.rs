@@ -75,6 +75,7 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
             path: file.path().to_owned(),
             packets,
             passed_over: file.passed().packets,
+            passed_link_types: file.passed().link_types.clone(),
             damage: file.damage().map(str::to_owned),
         });
     replay.finish(inputs.collect())

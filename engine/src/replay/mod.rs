@@ -30,7 +30,7 @@ mod merge;
 mod output;
 mod report;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -169,8 +169,11 @@ pub struct InputSummary {
     pub path: PathBuf,
     /// Packets fed.
     pub packets: u64,
-    /// Packets passed over because their link type cannot become Ethernet.
+    /// Packets passed over because their link type cannot become Ethernet, or because the file
+    /// does not describe the interface they name.
     pub passed_over: u64,
+    /// The numbers of the link types among those; empty if all name an interface that is absent.
+    pub passed_link_types: BTreeSet<u32>,
     /// What was found wrong with the file.
     pub damage: Option<String>,
 }

@@ -4,7 +4,9 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use turnpike_engine::replay::{self, Checksums, Entry, Input, ReplayConfig, Resolution, Summary};
+use turnpike_engine::replay::{
+    self, Checksums, Entry, Input, InputSummary, ReplayConfig, Resolution, Summary,
+};
 
 use super::{CONFIG_DEFAULT, Failure, complain, say};
 use crate::config::Config;
@@ -88,16 +90,31 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         if let Some(damage) = &input.damage {
             complain(&format!("warning: {}: {damage}", input.path.display()));
         }
-        if input.passed_over > 0 {
-            complain(&format!(
-                "warning: {}: {} packets of a link type that cannot become Ethernet were passed \
-                 over",
-                input.path.display(),
-                input.passed_over
-            ));
+        if let Some(text) = passed_over(input) {
+            complain(&format!("warning: {}: {text}", input.path.display()));
         }
     }
     say(&human(&summary, &args.out_dir))
+}
+
+/// How many packets of an input were passed over, and why.
+fn passed_over(input: &InputSummary) -> Option<String> {
+    const ABSENT: &str = "name an interface that the file does not describe";
+    let types: Vec<String> = input
+        .passed_link_types
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let why = match &*types {
+        [] => ABSENT.to_owned(),
+        // The two are not counted apart.
+        numbers => format!(
+            "have a link type that cannot become Ethernet ({}) or {ABSENT}",
+            numbers.join(", ")
+        ),
+    };
+    (input.passed_over > 0)
+        .then(|| format!("packets passed over: {}; they {why}", input.passed_over))
 }
 
 fn human(summary: &Summary, out_dir: &std::path::Path) -> String {
@@ -117,4 +134,33 @@ fn human(summary: &Summary, out_dir: &std::path::Path) -> String {
     }
     let _ = writeln!(text, "written to {}", out_dir.display());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passed(packets: u64, link_types: &[u32]) -> Option<String> {
+        passed_over(&InputSummary {
+            path: "a.pcapng".into(),
+            packets: 1,
+            passed_over: packets,
+            passed_link_types: link_types.iter().copied().collect(),
+            damage: None,
+        })
+    }
+
+    #[test]
+    fn packets_of_an_absent_interface_are_not_blamed_on_their_link_type() {
+        assert_eq!(passed(0, &[]), None);
+        assert_eq!(
+            passed(2, &[]).unwrap(),
+            "packets passed over: 2; they name an interface that the file does not describe"
+        );
+        let mixed = passed(3, &[105, 127]).unwrap();
+        assert!(
+            mixed.contains("a link type that cannot become Ethernet (105, 127) or name"),
+            "{mixed}"
+        );
+    }
 }
