@@ -22,7 +22,7 @@ use crate::log::Budget;
 use crate::nexthop::{Neighbours, NextHops};
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
 use crate::outcome::Outcomes;
-use crate::packet::quoted::quoted;
+use crate::packet::quoted::connection_key;
 use crate::program::Program;
 use crate::stages;
 use crate::witness::{End, Ending, Witness};
@@ -81,11 +81,8 @@ impl<W> Core<W> {
         if removals == self.removals {
             return true;
         }
-        let key = match quoted::<F>(buf.head(), &meta.parsed) {
-            Some(quote) => Some(quote.tuple.inverse()),
-            None => meta.parsed.tuple::<F>(buf.head()),
-        };
-        key.is_some_and(|key| F::table(&self.conntrack).is_current(flow, &key))
+        connection_key::<F>(buf.head(), &meta.parsed)
+            .is_some_and(|(key, _)| F::table(&self.conntrack).is_current(flow, &key))
     }
 
     /// Ends a packet: counts the drop, tells the witness, gives the buffer back.

@@ -55,6 +55,15 @@ pub fn quoted<F: Family>(head: &[u8], parsed: &Parsed) -> Option<Quoted<F>> {
     })
 }
 
+/// The tuple under which the connection of the packet in `head` is found: its own, or for an ICMP
+/// error that of the answer to the packet it quotes. The other value says whether it quotes one.
+pub fn connection_key<F: Family>(head: &[u8], parsed: &Parsed) -> Option<(Tuple<F>, bool)> {
+    match quoted::<F>(head, parsed) {
+        Some(quote) => Some((quote.tuple.inverse(), true)),
+        None => Some((parsed.tuple::<F>(head)?, false)),
+    }
+}
+
 /// Offset of the layer-4 header and the protocol of a quoted IPv4 packet.
 fn ipv4(ip: &[u8]) -> Option<(usize, Proto)> {
     let [version, _, _, _, _, _, f0, f1, _, proto] = array_at::<10>(ip, 0)?;

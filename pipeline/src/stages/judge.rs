@@ -24,7 +24,7 @@ use crate::ids::IfaceId;
 use crate::nexthop::{CachedWay, Lookup};
 use crate::outbox::{ErrorKind, Found, Outbox, PuntKind};
 use crate::packet::echo;
-use crate::packet::quoted::quoted;
+use crate::packet::quoted::connection_key;
 use crate::packet::rewrite;
 use crate::packet::segment::segment;
 use crate::policy::NatStateSet;
@@ -141,29 +141,25 @@ fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     buf: &B,
     meta: &mut Meta,
 ) -> Fate {
-    let quote = quoted::<F>(buf.head(), &meta.parsed);
-    let key = match &quote {
-        Some(quote) => Some(quote.tuple.inverse()),
-        None => meta.parsed.tuple::<F>(buf.head()),
-    };
-    let Some(key) = key else {
+    let Some((key, is_error)) = connection_key::<F>(buf.head(), &meta.parsed) else {
         meta.track = Track::Invalid;
         return Fate::Pass;
     };
     if let Some(flow) = F::table(&core.conntrack).lookup(&key, core.now) {
-        meta.track = match quote {
-            Some(_) => Track::Related(flow),
-            None => track::known::<F, B, W>(core, buf, meta, flow),
+        meta.track = if is_error {
+            Track::Related(flow)
+        } else {
+            track::known::<F, B, W>(core, buf, meta, flow)
         };
         return Fate::Pass;
     }
-    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, quote.is_some()) {
+    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, is_error) {
         return Fate::Handover(owner, found);
     }
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
     let table = F::table(&core.conntrack);
-    let admitted = quote.is_none()
+    let admitted = !is_error
         && checksum == Checksum::Good
         && table
             .admits(&key, &segment, &core.program.tracking_config)
