@@ -8,33 +8,36 @@
 //! (`filter-rule`, `filter-reject`), routes (`no-route`, `ttl-exceeded`, `mtu-exceeded`), for the
 //! gateway itself (`no-listener`), and where tables are full.
 
+mod open;
+mod owner;
+mod route;
+
 use std::net::IpAddr;
 
 use turnpike_conntrack::entry::{Deltas, Flags};
-use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
-use turnpike_conntrack::segment::Checksum;
-use turnpike_conntrack::table::{CommitError, NewConnection};
-use turnpike_conntrack::tuple::{Address, Tuple, TuplePair, V4, V6};
+use turnpike_conntrack::ids::{ConnState, FlowRef};
+use turnpike_conntrack::tuple::{Address, V4, V6};
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
-use crate::fib::NextHop;
-use crate::ids::IfaceId;
-use crate::nexthop::{CachedWay, Lookup};
-use crate::outbox::{ErrorKind, Found, Outbox, PuntKind};
+use crate::nexthop::CachedWay;
+use crate::outbox::{ErrorKind, Outbox, PuntKind};
 use crate::packet::echo;
-use crate::packet::quoted::connection_key;
 use crate::packet::rewrite;
-use crate::packet::segment::segment;
 use crate::policy::NatStateSet;
 use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::view::View;
-use crate::stages::{nat, track};
 use crate::witness::Witness;
 use crate::worker::Core;
+
+use open::open;
+use owner::look_again;
+use route::{Routed, leaves_its_link, route, speaks_for_others};
+
+pub use route::forwardable;
 
 /// Judges every live packet whose way is still open.
 pub fn run<B: Buffer, W: Witness<B>>(
@@ -121,81 +124,6 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             judge(core, buf, meta, &View::plain(incoming), state, out).fate
         }
     }
-}
-
-/// Whether a received packet's source is the gateway, or everybody on one of its links.
-///
-/// A cached outcome needs no such question: it holds for packets of the interface it was judged
-/// for, and those of the gateway's own connections came in by none.
-fn speaks_for_others<W>(core: &Core<W>, source: IpAddr) -> bool {
-    match core.program.fib.lookup(source) {
-        Some(NextHop::Local | NextHop::Broadcast(_)) => true,
-        Some(NextHop::Neighbour { .. } | NextHop::Unreachable | NextHop::Blackhole) | None => false,
-    }
-}
-
-/// A miss of the bulk lookup, looked at once more: an earlier packet of this burst may have opened
-/// the connection, and another worker may own it. Left as a miss, the packet may open one.
-fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
-    core: &mut Core<W>,
-    buf: &B,
-    meta: &mut Meta,
-) -> Fate {
-    let Some((key, is_error)) = connection_key::<F>(buf.head(), &meta.parsed) else {
-        meta.track = Track::Invalid;
-        return Fate::Pass;
-    };
-    if let Some(flow) = F::table(&core.conntrack).lookup(&key, core.now) {
-        meta.track = if is_error {
-            Track::Related(flow)
-        } else {
-            track::known::<F, B, W>(core, buf, meta, flow)
-        };
-        return Fate::Pass;
-    }
-    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, is_error) {
-        return Fate::Handover(owner, found);
-    }
-    let checksum = meta.checksum(buf);
-    let segment = segment(buf.head(), &meta.parsed, checksum);
-    let table = F::table(&core.conntrack);
-    let admitted = !is_error
-        && checksum == Checksum::Good
-        && table
-            .admits(&key, &segment, &core.program.tracking_config)
-            .is_ok();
-    if !admitted {
-        meta.track = Track::Invalid;
-    }
-    Fate::Pass
-}
-
-/// The other worker that owns the connection of a received packet, or may open one with it.
-///
-/// A connection is opened where its packets arrive: a packet that was steered to a worker whose
-/// connection has ended meanwhile goes back to where it came from, and stays there.
-fn elsewhere<F: Stack, W>(
-    core: &Core<W>,
-    meta: &Meta,
-    key: &Tuple<F>,
-    is_error: bool,
-) -> Option<(WorkerId, Found)> {
-    let by_hash = || {
-        let port = core.program.interfaces.port(meta.port)?;
-        Some(port.distribution.worker(key))
-    };
-    let (owner, found) = match meta.origin {
-        Origin::Wire | Origin::Distributed | Origin::Reassembled => {
-            let steered = core.conntrack.shared().steering.find(key);
-            // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow
-            // lives.
-            let owner = steered.or_else(|| is_error.then(by_hash).flatten())?;
-            (owner, Found::AsOwner)
-        }
-        Origin::Steered if !is_error => (by_hash()?, Found::NoLongerOwner),
-        Origin::Steered | Origin::Returned | Origin::Local | Origin::Notice => return None,
-    };
-    (owner != core.id).then_some((owner, found))
 }
 
 /// What judging a packet came to, and what is worth remembering of it.
@@ -307,98 +235,6 @@ fn accepted(meta: &mut Meta, routed: &Routed, destination: IpAddr) -> Fate {
     Fate::Pass
 }
 
-/// Where a packet goes, before any rule was asked.
-struct Routed {
-    way: Way,
-    out_interface: Option<IfaceId>,
-    broadcast: bool,
-}
-
-fn route<W>(core: &mut Core<W>, meta: &Meta, destination: IpAddr) -> Result<Routed, Fate> {
-    let local = |broadcast| Routed {
-        way: Way::Local,
-        out_interface: None,
-        broadcast,
-    };
-    if destination.is_multicast() {
-        return if meta.origin.is_local() {
-            Err(Fate::Drop(DropReason::NotUnicast))
-        } else {
-            Ok(local(true))
-        };
-    }
-    let unreachable = match meta.in_interface {
-        Some(iface) => Fate::Refuse(
-            DropReason::NoRoute,
-            PuntKind::Error(iface, ErrorKind::NoRoute),
-        ),
-        None => Fate::Drop(DropReason::NoRoute),
-    };
-    match core.program.fib.lookup(destination) {
-        Some(NextHop::Local) if meta.origin.is_local() => Err(Fate::Drop(DropReason::NoListener)),
-        Some(NextHop::Local) => Ok(local(false)),
-        Some(NextHop::Broadcast(_)) if meta.origin.is_local() => {
-            Err(Fate::Drop(DropReason::NotUnicast))
-        }
-        Some(NextHop::Broadcast(_)) => Ok(local(true)),
-        Some(NextHop::Neighbour { iface, gateway }) => {
-            let address = gateway.unwrap_or(destination);
-            let way = match core.next_hops.find(iface, address) {
-                Lookup::Known(id) => Way::NextHop(id),
-                Lookup::Unknown => Way::Resolve(iface, address),
-            };
-            Ok(Routed {
-                way,
-                out_interface: Some(iface),
-                broadcast: false,
-            })
-        }
-        Some(NextHop::Blackhole) => Err(Fate::Drop(DropReason::NoRoute)),
-        Some(NextHop::Unreachable) | None => Err(unreachable),
-    }
-}
-
-/// Whether a packet of an address that means something on its own link only would be forwarded to
-/// another (RFC 4291 section 2.5.6).
-fn leaves_its_link(meta: &Meta, source: IpAddr, routed: &Routed) -> bool {
-    let link_local = match source {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(ip) => ip.is_unicast_link_local(),
-    };
-    link_local && !meta.origin.is_local() && meta.in_interface != routed.out_interface
-}
-
-/// Whether a packet can cross the gateway: time to live, size, and how its frame was addressed.
-pub fn forwardable<W>(
-    core: &Core<W>,
-    meta: &Meta,
-    out_interface: Option<IfaceId>,
-) -> Result<(), Fate> {
-    if meta.origin.is_local() {
-        return Ok(());
-    }
-    let Some(iface) = meta.in_interface else {
-        return Ok(());
-    };
-    if meta.parsed.link.dst.is_multicast() {
-        return Err(Fate::Drop(DropReason::NotUnicast));
-    }
-    if meta.parsed.ttl <= 1 {
-        let notice = PuntKind::Error(iface, ErrorKind::TimeExceeded);
-        return Err(Fate::Refuse(DropReason::TtlExceeded, notice));
-    }
-    let mtu = out_interface
-        .and_then(|i| core.program.interfaces.find(i))
-        .map(|i| i.mtu);
-    match mtu {
-        Some(mtu) if meta.parsed.ip_len > u32::from(mtu) && meta.parsed.dont_fragment => {
-            let notice = PuntKind::Error(iface, ErrorKind::TooBig(mtu));
-            Err(Fate::Refuse(DropReason::MtuExceeded, notice))
-        }
-        Some(_) | None => Ok(()),
-    }
-}
-
 /// Keeps the judgement in the flow, so that its next packet need not be judged.
 fn remember<F: Stack, W>(
     core: &mut Core<W>,
@@ -433,70 +269,4 @@ fn remember<F: Stack, W>(
 /// The interface as a flow's entry keeps it; the gateway itself is one more.
 pub fn in_interface_bits(meta: &Meta) -> u16 {
     meta.in_interface.map_or(u16::MAX, |iface| iface.0)
-}
-
-/// A packet that may open a connection: translated, judged, and only then entered in the table.
-fn open<F: Stack, B: Buffer, W: Witness<B>>(
-    core: &mut Core<W>,
-    buf: &B,
-    meta: &mut Meta,
-    mut view: View<F>,
-    out: &mut Outbox<B>,
-) -> Fate {
-    let state = ConnState::New;
-    if !meta.origin.is_local() {
-        view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
-            Ok(tuple) => tuple,
-            Err(reason) => return Fate::Drop(reason),
-        };
-    }
-    let judgement = judge(core, buf, meta, &view, state, out);
-    if judgement.fate != Fate::Pass {
-        return judgement.fate;
-    }
-    let source = match nat::source(core, (buf, &*meta), &view, out_interface(core, meta), out) {
-        Ok(source) => source,
-        Err(reason) => return Fate::Drop(reason),
-    };
-    let new = NewConnection {
-        pair: TuplePair {
-            original: view.incoming,
-            reply: source.outgoing.inverse(),
-        },
-        related: None,
-        claim: source.claim,
-        steer: source.steer,
-        generation: core.program.generation,
-        rule: meta.rule.map_or(u32::MAX, |rule| rule.0),
-    };
-    let checksum = meta.checksum(buf);
-    let segment = segment(buf.head(), &meta.parsed, checksum);
-    let config = core.program.tracking_config;
-    let table = F::table_mut(&mut core.conntrack);
-    match table.commit(new, &segment, core.now, &config) {
-        Ok(id) => {
-            let flow = FlowRef {
-                id,
-                direction: Direction::Original,
-            };
-            meta.track = Track::Known(flow, state);
-            remember::<F, W>(core, meta, flow, state, &judgement);
-            Fate::Pass
-        }
-        Err(error) => Fate::Drop(match error {
-            CommitError::TableFull => DropReason::TableFull,
-            CommitError::IndexFull => DropReason::IndexFull,
-            CommitError::SteeringFull => DropReason::SteeringFull,
-            CommitError::NatClash => DropReason::NatClash,
-        }),
-    }
-}
-
-/// The interface an accepted packet leaves by.
-fn out_interface<W>(core: &Core<W>, meta: &Meta) -> Option<IfaceId> {
-    match meta.way {
-        Way::NextHop(id) => core.next_hops.entry(id).map(|hop| hop.interface),
-        Way::Resolve(iface, _) => Some(iface),
-        Way::Local | Way::Undecided => None,
-    }
 }

@@ -1,0 +1,85 @@
+//! Opening a connection: translated, judged, and only then entered in the table.
+
+use turnpike_conntrack::ids::{ConnState, Direction, FlowRef};
+use turnpike_conntrack::table::{CommitError, NewConnection};
+use turnpike_conntrack::tuple::TuplePair;
+
+use super::{judge, remember};
+use crate::buffer::Buffer;
+use crate::burst::{Meta, Track, Way};
+use crate::drops::DropReason;
+use crate::ids::IfaceId;
+use crate::outbox::Outbox;
+use crate::packet::segment::segment;
+use crate::stages::family::Stack;
+use crate::stages::fate::Fate;
+use crate::stages::nat;
+use crate::stages::view::View;
+use crate::witness::Witness;
+use crate::worker::Core;
+
+/// A packet that may open a connection: translated, judged, and only then entered in the table.
+pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    mut view: View<F>,
+    out: &mut Outbox<B>,
+) -> Fate {
+    let state = ConnState::New;
+    if !meta.origin.is_local() {
+        view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
+            Ok(tuple) => tuple,
+            Err(reason) => return Fate::Drop(reason),
+        };
+    }
+    let judgement = judge(core, buf, meta, &view, state, out);
+    if judgement.fate != Fate::Pass {
+        return judgement.fate;
+    }
+    let source = match nat::source(core, (buf, &*meta), &view, out_interface(core, meta), out) {
+        Ok(source) => source,
+        Err(reason) => return Fate::Drop(reason),
+    };
+    let new = NewConnection {
+        pair: TuplePair {
+            original: view.incoming,
+            reply: source.outgoing.inverse(),
+        },
+        related: None,
+        claim: source.claim,
+        steer: source.steer,
+        generation: core.program.generation,
+        rule: meta.rule.map_or(u32::MAX, |rule| rule.0),
+    };
+    let checksum = meta.checksum(buf);
+    let segment = segment(buf.head(), &meta.parsed, checksum);
+    let config = core.program.tracking_config;
+    let table = F::table_mut(&mut core.conntrack);
+    match table.commit(new, &segment, core.now, &config) {
+        Ok(id) => {
+            let flow = FlowRef {
+                id,
+                direction: Direction::Original,
+            };
+            meta.track = Track::Known(flow, state);
+            remember::<F, W>(core, meta, flow, state, &judgement);
+            Fate::Pass
+        }
+        Err(error) => Fate::Drop(match error {
+            CommitError::TableFull => DropReason::TableFull,
+            CommitError::IndexFull => DropReason::IndexFull,
+            CommitError::SteeringFull => DropReason::SteeringFull,
+            CommitError::NatClash => DropReason::NatClash,
+        }),
+    }
+}
+
+/// The interface an accepted packet leaves by.
+fn out_interface<W>(core: &Core<W>, meta: &Meta) -> Option<IfaceId> {
+    match meta.way {
+        Way::NextHop(id) => core.next_hops.entry(id).map(|hop| hop.interface),
+        Way::Resolve(iface, _) => Some(iface),
+        Way::Local | Way::Undecided => None,
+    }
+}
