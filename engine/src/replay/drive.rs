@@ -25,6 +25,7 @@ use super::assume::{Assumed, assume};
 use super::clock::Clock;
 use super::connections;
 use super::feed::{Fed, Feed};
+use super::follow::Leaving;
 use super::ledger::{Ledger, Origin, Recorder};
 use super::merge::Merge;
 use super::output::{OutputDir, VerdictLine};
@@ -40,7 +41,7 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
         return Err(ReplayError::Inputs(config.inputs.len()));
     }
     let program = Arc::new(compile(&config.policy));
-    let feed = Feed::new(&config.inputs, &program, config.checksums)?;
+    let feed = Feed::new(&config, &program)?;
     let files: Vec<CaptureFile> = config
         .inputs
         .iter()
@@ -248,6 +249,13 @@ impl Replay {
             for departure in std::mem::take(&mut self.outbox.tx) {
                 let bytes = departure.buf.frame_len();
                 self.worker.sent(departure.interface, bytes);
+                let leaving = Leaving {
+                    interface: departure.interface,
+                    frame: departure.buf.head(),
+                    now,
+                };
+                let conntrack = self.worker.conntrack();
+                self.feed.left(leaving, conntrack, &self.program);
                 self.sent(departure.interface, &departure.buf)?;
             }
             for (_, handover) in std::mem::take(&mut self.outbox.handover) {
@@ -366,6 +374,7 @@ impl Replay {
             verdicts: self.ledger.verdicts(),
             unexplained: self.ledger.unexplained(),
             undecided: self.feed.undecided(),
+            carried: self.feed.carried(),
             books: Books::of(parts),
             inputs,
         };

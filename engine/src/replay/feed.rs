@@ -1,10 +1,11 @@
 //! Where each packet enters, and what is done to its frame before.
 
-use turnpike_pipeline::fib::NextHop;
+use turnpike_conntrack::tracker::Conntrack;
 use turnpike_pipeline::ids::{IfaceId, PortId};
 use turnpike_pipeline::program::Program;
 
-use super::{Checksums, Entry, Input, ReplayError, checksums, frame};
+use super::follow::{Follower, Leaving, behind};
+use super::{Checksums, Entry, Input, ReplayConfig, ReplayError, Sides, checksums, frame};
 
 /// The entries of all inputs, resolved.
 #[derive(Debug)]
@@ -12,6 +13,8 @@ pub struct Feed {
     entries: Vec<Option<IfaceId>>,
     first: IfaceId,
     checksums: Checksums,
+    /// If the captures are of one side.
+    follower: Option<Follower>,
     undecided: u64,
 }
 
@@ -31,13 +34,9 @@ impl Feed {
     ///
     /// # Errors
     /// One of them does not exist, or none at all does.
-    pub fn new(
-        inputs: &[Input],
-        program: &Program,
-        checksums: Checksums,
-    ) -> Result<Self, ReplayError> {
+    pub fn new(config: &ReplayConfig, program: &Program) -> Result<Self, ReplayError> {
         let interfaces = || program.interfaces.iter();
-        let entries = inputs.iter().map(|input| match &input.entry {
+        let entry = |input: &Input| match &input.entry {
             Entry::Auto => Ok(None),
             Entry::Interface(name) => match interfaces().find(|(_, i)| *i.name == **name) {
                 Some((id, _)) => Ok(Some(id)),
@@ -49,13 +48,17 @@ impl Feed {
                         .join(", "),
                 }),
             },
-        });
-        let entries = entries.collect::<Result<_, _>>()?;
+        };
+        let entries = config.inputs.iter().map(entry).collect::<Result<_, _>>()?;
         let (first, _) = interfaces().next().ok_or(ReplayError::NoInterface)?;
         Ok(Self {
             entries,
             first,
-            checksums,
+            checksums: config.checksums,
+            follower: match config.sides {
+                Sides::Both => None,
+                Sides::One => Some(Follower::default()),
+            },
             undecided: 0,
         })
     }
@@ -72,6 +75,13 @@ impl Feed {
 
     /// Prepares a packet of an input.
     pub fn prepare(&mut self, input: usize, mut frame: Vec<u8>, program: &Program) -> Fed {
+        match self.checksums {
+            Checksums::Keep => {}
+            Checksums::Fix => checksums::fix(&mut frame),
+        }
+        if let Some(follower) = &mut self.follower {
+            follower.carry(&mut frame, program);
+        }
         let fixed = self.entries.get(input).copied().flatten();
         let interface = fixed.unwrap_or_else(|| self.enter(&frame, program));
         let facts = program.interfaces.find(interface);
@@ -80,10 +90,6 @@ impl Feed {
             if let Some(vlan) = facts.vlan {
                 frame::tag(&mut frame, vlan);
             }
-        }
-        match self.checksums {
-            Checksums::Keep => {}
-            Checksums::Fix => checksums::fix(&mut frame),
         }
         Fed {
             interface,
@@ -97,21 +103,24 @@ impl Feed {
         self.undecided
     }
 
+    /// Packets that were carried over into the translated view; `None` if none are to be.
+    pub fn carried(&self) -> Option<u64> {
+        self.follower.as_ref().map(Follower::carried)
+    }
+
+    /// Sees a packet leave.
+    pub fn left(&mut self, leaving: Leaving<'_>, conntrack: &Conntrack, program: &Program) {
+        if let Some(follower) = &mut self.follower {
+            follower.learn(leaving, conntrack, program);
+        }
+    }
+
     /// The interface behind which the sender is.
     fn enter(&mut self, frame: &[u8], program: &Program) -> IfaceId {
-        let back = frame::sender(frame).and_then(|sender| program.fib.lookup(sender));
-        match back {
-            Some(NextHop::Neighbour { iface, .. } | NextHop::Broadcast(Some(iface))) => iface,
-            Some(
-                NextHop::Local
-                | NextHop::Broadcast(None)
-                | NextHop::Unreachable
-                | NextHop::Blackhole,
-            )
-            | None => {
-                self.undecided += 1;
-                self.first
-            }
-        }
+        let back = frame::sender(frame).and_then(|sender| behind(program, sender));
+        back.unwrap_or_else(|| {
+            self.undecided += 1;
+            self.first
+        })
     }
 }

@@ -55,12 +55,26 @@ pub fn sender(frame: &[u8]) -> Option<IpAddr> {
 }
 
 /// Readdresses a frame that was captured on its way to another station to the one it enters now;
-/// what goes to a group stays as it is.
+/// what goes to a group stays as it is, unless its packet is for one host.
 pub fn address_to(frame: &mut [u8], station: Mac) {
+    let to_host = is_for_one_host(frame);
     if let Some(destination) = frame.first_chunk_mut::<6>()
-        && !Mac(*destination).is_multicast()
+        && (to_host || !Mac(*destination).is_multicast())
     {
         *destination = station.0;
+    }
+}
+
+/// Whether it holds an IP packet whose destination is no group.
+fn is_for_one_host(frame: &[u8]) -> bool {
+    let Some((at, ethertype)) = payload(frame) else {
+        return false;
+    };
+    match ethertype {
+        // Classes D and E, with the limited broadcast at their end.
+        IPV4 => frame.get(at + 16).is_some_and(|first| *first < 224),
+        IPV6 => frame.get(at + 24).is_some_and(|first| *first != 0xff),
+        _ => false,
     }
 }
 
@@ -117,5 +131,20 @@ mod tests {
         address_to(&mut group, Mac([4; 6]));
         assert_eq!(group[..2], [0x33, 0x33]);
         address_to(&mut [0; 5], Mac([4; 6]));
+    }
+
+    #[test]
+    fn a_packet_for_one_host_is_readdressed_even_in_a_frame_for_everybody() {
+        let taken = |ethertype: u16, destination_at: usize, first: u8| {
+            let mut packet = [0; 40];
+            packet[destination_at] = first;
+            let mut frame = frame(ethertype, &packet);
+            frame[..6].fill(0xff);
+            address_to(&mut frame, Mac([4; 6]));
+            frame[..6] == [4; 6]
+        };
+        assert!(taken(0x0800, 16, 10) && taken(0x86dd, 24, 0x20));
+        assert!(!taken(0x0800, 16, 255) && !taken(0x0800, 16, 224) && !taken(0x86dd, 24, 0xff));
+        assert!(!taken(0x0806, 24, 10));
     }
 }

@@ -6,11 +6,14 @@
 //! from the machine it runs on: the same input and the same seed give the same bytes out.
 //!
 //! What a replay assumes, where a capture does not say:
-//! * Every frame is taken whatever station it was sent to; only groups stay as they are.
+//! * Every frame is taken whatever station it was sent to; only packets for groups stay as they
+//!   are.
 //! * A frame fed to a VLAN interface gets its tag if it has none.
 //! * A packet of an `auto` input enters where the route back to its source points. One whose
 //!   source is the gateway itself, or is on no route, enters by the first interface and is
 //!   counted in [`Summary::undecided`].
+//! * Captures show each packet on the side where it enters, unless [`Sides::One`] says that they
+//!   were taken on one side: then the other side's packets are carried over into its view.
 //! * Neighbours have a made-up address, unless [`Resolution::Learn`] asks for the pipeline's own
 //!   ARP and neighbour discovery, which then needs the answers to be in the captures.
 //!
@@ -24,10 +27,12 @@ mod clock;
 mod connections;
 mod drive;
 mod feed;
+mod follow;
 mod frame;
 mod ledger;
 mod merge;
 mod output;
+mod recent;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,6 +63,8 @@ pub struct ReplayConfig {
     pub seed: u64,
     /// Whether checksums are taken as captured.
     pub checksums: Checksums,
+    /// Whose view the captures are.
+    pub sides: Sides,
     /// How neighbours are found.
     pub resolution: Resolution,
 }
@@ -88,6 +95,17 @@ pub enum Checksums {
     Keep,
     /// Recomputed, for captures taken on a host with checksum offload.
     Fix,
+}
+
+/// Whose view of a session the captures are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Sides {
+    /// Each packet is as the side where it enters sees it.
+    #[default]
+    Both,
+    /// All are as one side of a translation sees them; what the other side sends is carried over
+    /// into the view that it has here, as soon as packets that left have shown it.
+    One,
 }
 
 /// How neighbours are found.
@@ -156,6 +174,8 @@ pub struct Summary {
     pub unexplained: u64,
     /// Packets of `auto` inputs that entered by the first interface for want of a route back.
     pub undecided: u64,
+    /// Packets carried over into the translated view; `None` for captures of both sides.
+    pub carried: Option<u64>,
     /// Every packet accounted for.
     pub books: Books,
     /// The inputs, in order.

@@ -63,6 +63,8 @@ pub struct CountersReport<'a> {
     verdicts: &'a BTreeMap<&'static str, u64>,
     unexplained: u64,
     undecided: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    carried: Option<u64>,
     books: BooksReport,
     drops: BTreeMap<&'static str, u64>,
     interfaces: BTreeMap<&'a str, InterfaceReport>,
@@ -132,6 +134,7 @@ impl<'a> CountersReport<'a> {
             verdicts: &summary.verdicts,
             unexplained: summary.unexplained,
             undecided: summary.undecided,
+            carried: summary.carried,
             books: BooksReport {
                 books: summary.books,
                 add_up: summary.books.add_up(),

@@ -9,7 +9,9 @@ use std::path::{Path, PathBuf};
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_engine::pcap::{CaptureFile, CaptureWriter, Captured, Precision, Stamp};
-use turnpike_engine::replay::{Checksums, Entry, Input, ReplayConfig, Resolution, Summary, run};
+use turnpike_engine::replay::{
+    Checksums, Entry, Input, ReplayConfig, Resolution, Sides, Summary, run,
+};
 use turnpike_pipeline::ids::{IfaceId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::policy::{
@@ -132,7 +134,7 @@ pub fn rule(line: u32, matchers: Matchers, action: Action, comment: &str) -> Rul
     }
 }
 
-const fn is<T>(value: T) -> Match<T> {
+pub const fn is<T>(value: T) -> Match<T> {
     Match {
         value,
         negated: false,
@@ -191,6 +193,7 @@ pub fn config(inputs: &[(&str, &Path)], out_dir: &Path) -> ReplayConfig {
         out_dir: out_dir.to_owned(),
         seed: 1,
         checksums: Checksums::Keep,
+        sides: Sides::Both,
         resolution: Resolution::Assume,
     }
 }
@@ -232,6 +235,11 @@ impl Replayed {
             self.summary.verdicts.values().sum::<u64>(),
             self.summary.packets
         );
+    }
+
+    /// Where its files are.
+    pub fn out_dir(&self) -> PathBuf {
+        self.dir.path().join("out")
     }
 
     /// The frames an interface sent.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use turnpike_engine::replay::{
-    self, Checksums, Entry, Input, InputSummary, ReplayConfig, Resolution, Summary,
+    self, Checksums, Entry, Input, InputSummary, ReplayConfig, Resolution, Sides, Summary,
 };
 
 use super::{CONFIG_DEFAULT, Failure, complain, say};
@@ -29,6 +29,10 @@ pub(super) struct Args {
     /// Recompute checksums first, for captures taken on a host with checksum offload
     #[arg(long)]
     fix_checksums: bool,
+    /// The captures were taken on one side of a translation: carry what the other side sends over
+    /// into the view that it has here (addresses, ports, identifiers, quoted packets)
+    #[arg(long)]
+    follow_nat: bool,
     /// How neighbours are found
     #[arg(long, value_enum, default_value_t = Neighbours::Assume)]
     neighbours: Neighbours,
@@ -81,6 +85,11 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         } else {
             Checksums::Keep
         },
+        sides: if args.follow_nat {
+            Sides::One
+        } else {
+            Sides::Both
+        },
         resolution: match args.neighbours {
             Neighbours::Assume => Resolution::Assume,
             Neighbours::Learn => Resolution::Learn,
@@ -130,6 +139,12 @@ fn human(summary: &Summary, out_dir: &std::path::Path) -> String {
             text,
             "{} packets entered by the first interface: no route points back to their source",
             summary.undecided
+        );
+    }
+    if let Some(carried) = summary.carried {
+        let _ = writeln!(
+            text,
+            "{carried} packets carried over into the translated view"
         );
     }
     let _ = writeln!(text, "written to {}", out_dir.display());
