@@ -11,6 +11,7 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::entry::{Deltas, Flags};
+use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
 use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::table::{CommitError, NewConnection};
@@ -96,7 +97,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             if judged.is_refused_by_rule() && stale && same_way_in {
                 // What the new rules forbid ends here (reload): the entry goes, nothing is sent. A
                 // packet from another interface than the flow's cannot end it.
-                F::table_mut(&mut core.conntrack).remove(flow.id);
+                F::table_mut(&mut core.conntrack).end(flow.id, Cause::Reload);
             } else {
                 remember::<F, W>(core, meta, flow, state, &judged);
             }
