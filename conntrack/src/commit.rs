@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::entry::{Flags, Hot, NONE, Warm};
+use crate::events::{Cause, Change};
 use crate::ids::{Direction, FlowId, FlowRef, Generation};
 use crate::nat::Steer;
 use crate::ports::PortClaim;
@@ -131,6 +132,7 @@ impl<F: Family> Table<F> {
             self.remove(id);
             return Err(CommitError::IndexFull);
         }
+        self.note(id, Change::New);
         Ok(id)
     }
 
@@ -209,7 +211,7 @@ impl<F: Family> Table<F> {
             }
         }
         if let Some(id) = victim {
-            self.remove(id);
+            self.end(id, Cause::Evicted);
             self.counts.evicted += 1;
         }
     }

@@ -11,6 +11,7 @@
 
 pub mod commit;
 pub mod entry;
+pub mod events;
 mod generic;
 pub mod hash;
 mod icmp;

@@ -2,7 +2,7 @@
 //!
 //! Fixed size, no allocation after [`Table::new`]. A lookup gives a [`FlowRef`], which stays good
 //! until the next call that can remove connections: `commit` (it may evict), `track` when it says
-//! [`Tracked::Reopen`], `remove` and `expire`. Whoever keeps one across such a call asks
+//! [`Tracked::Reopen`], `end` and `expire`. Whoever keeps one across such a call asks
 //! [`Table::is_current`], or compares [`Table::removals`].
 //!
 //! Expiry is exact: a connection past its deadline is not found, whenever its place is reclaimed.
@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entry::{Cached, Flags, Hot, NONE, Warm, remaining};
+use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
 use crate::index::Index;
@@ -79,6 +80,8 @@ pub struct Table<F: Family> {
     /// Where the next search for something to evict starts.
     pub(crate) hand: u32,
     pub(crate) counts: Counts,
+    /// Where changes are noted while somebody watches.
+    pub(crate) journal: Option<Box<Journal<F>>>,
 }
 
 impl<F: Family> Table<F> {
@@ -100,6 +103,7 @@ impl<F: Family> Table<F> {
             live: 0,
             hand: 0,
             counts: Counts::default(),
+            journal: None,
         }
     }
 
@@ -169,8 +173,10 @@ impl<F: Family> Table<F> {
 
     /// Notes that a rule has fasttracked a connection.
     pub fn set_fasttracked(&mut self, id: FlowId) {
+        let before = self.before(id);
         let hot = &mut self.hot[at(id)];
         hot.flags = hot.flags.with(Flags::FASTTRACKED);
+        self.note_if_changed(id, before);
     }
 
     /// A connection's mark.
@@ -180,7 +186,9 @@ impl<F: Family> Table<F> {
 
     /// Sets a connection's mark.
     pub fn set_mark(&mut self, id: FlowId, mark: u32) {
-        self.hot[at(id)].mark = mark;
+        if std::mem::replace(&mut self.hot[at(id)].mark, mark) != mark {
+            self.note(id, Change::Update);
+        }
     }
 
     /// What was remembered of the flow's last full evaluation.
@@ -227,6 +235,7 @@ impl<F: Family> Table<F> {
         if segment.checksum == Checksum::Bad {
             return Tracked::Invalid(InvalidReason::Checksum);
         }
+        let before = self.before(flow.id);
         match self.step(flow, segment, now, config) {
             Step::Keep(timeout) => {
                 if flow.direction == Direction::Reply {
@@ -238,7 +247,7 @@ impl<F: Family> Table<F> {
             Step::Ignored => {}
             Step::Invalid(reason) => return Tracked::Invalid(reason),
             Step::Reopen => {
-                self.remove(flow.id);
+                self.end(flow.id, Cause::Reopened);
                 return Tracked::Reopen;
             }
         }
@@ -246,6 +255,7 @@ impl<F: Family> Table<F> {
         let d = flow.direction.index();
         warm.packets[d] += 1;
         warm.bytes[d] += u64::from(segment.len);
+        self.note_if_changed(flow.id, before);
         Tracked::Valid(self.state(flow))
     }
 
@@ -300,9 +310,17 @@ impl<F: Family> Table<F> {
         }
     }
 
+    /// Ends a connection for `cause`. One that is gone already is left alone.
+    pub fn end(&mut self, id: FlowId, cause: Cause) {
+        if self.hot[at(id)].flags.contains(Flags::CONFIRMED) {
+            self.note(id, Change::Destroy(cause));
+            self.remove(id);
+        }
+    }
+
     /// Removes a connection, and gives back its port and its place in the steering map. One that
     /// is gone already is left alone.
-    pub fn remove(&mut self, id: FlowId) {
+    pub(crate) fn remove(&mut self, id: FlowId) {
         let hot = self.hot[at(id)];
         if !hot.flags.contains(Flags::CONFIRMED) {
             return;
@@ -348,7 +366,7 @@ impl<F: Family> Table<F> {
 
     /// Removes a connection whose deadline has passed.
     pub(crate) fn reclaim(&mut self, id: FlowId) {
-        self.remove(id);
+        self.end(id, Cause::Expired);
         self.counts.expired += 1;
     }
 

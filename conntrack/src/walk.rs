@@ -6,7 +6,7 @@ use crate::entry::{Flags, NONE, remaining};
 use crate::ids::{FlowId, Generation};
 use crate::table::{Table, at};
 use crate::time::Tick;
-use crate::tuple::{Family, TuplePair};
+use crate::tuple::{Family, TuplePair, V4, V6};
 use crate::wheel::wrapping;
 
 /// A connection at one moment.
@@ -38,6 +38,46 @@ pub struct Connection<F: Family> {
     pub master: Option<FlowId>,
 }
 
+/// A connection of either family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnyConnection {
+    /// Over IPv4.
+    V4(Connection<V4>),
+    /// Over IPv6.
+    V6(Connection<V6>),
+}
+
+impl AnyConnection {
+    /// What it is called when it is to be ended.
+    pub fn flow(&self) -> AnyFlow {
+        match self {
+            Self::V4(connection) => AnyFlow::V4(connection.id),
+            Self::V6(connection) => AnyFlow::V6(connection.id),
+        }
+    }
+}
+
+/// A connection of either family by its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnyFlow {
+    /// Of the IPv4 table.
+    V4(FlowId),
+    /// Of the IPv6 table.
+    V6(FlowId),
+}
+
+impl From<Connection<V4>> for AnyConnection {
+    fn from(connection: Connection<V4>) -> Self {
+        Self::V4(connection)
+    }
+}
+
+impl From<Connection<V6>> for AnyConnection {
+    fn from(connection: Connection<V6>) -> Self {
+        Self::V6(connection)
+    }
+}
+
 impl<F: Family> Table<F> {
     /// Shows live connections from place `cursor` on, looking at `limit` places; the cursor for the
     /// next call, `None` at the end. Start with zero.
@@ -63,24 +103,31 @@ impl<F: Family> Table<F> {
     /// A snapshot of a connection; `None` if it is gone or has expired.
     pub fn connection(&self, id: FlowId, now: Tick) -> Option<Connection<F>> {
         let now_ms = wrapping(now.as_millis());
-        let (hot, warm) = (self.hot.get(at(id))?, self.warm.get(at(id))?);
+        let hot = self.hot.get(at(id))?;
         if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(now_ms) {
             return None;
         }
-        Some(Connection {
+        let left = u64::from(remaining(hot.deadline, now_ms));
+        Some(self.snapshot(id, Duration::from_millis(left)))
+    }
+
+    /// A snapshot of what stands at a place, whether it has expired or not.
+    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration) -> Connection<F> {
+        let (hot, warm) = (&self.hot[at(id)], &self.warm[at(id)]);
+        Connection {
             id,
             pair: hot.pair(),
             state: self.state_name(id),
             flags: hot.flags(),
             packets: warm.packets,
             bytes: warm.bytes,
-            timeout: Duration::from_millis(u64::from(remaining(hot.deadline, now_ms))),
+            timeout,
             start_secs: warm.start,
             mark: hot.mark,
             generation: hot.generation(),
             rule: (warm.rule != NONE).then_some(warm.rule),
             master: (warm.master != NONE).then_some(FlowId(warm.master)),
-        })
+        }
     }
 
     /// Checks what must always hold, at the cost of looking at everything: each live connection is

@@ -6,6 +6,7 @@ use turnpike_conntrack::ids::WorkerId;
 use turnpike_pipeline::log::LogEvent;
 use turnpike_pipeline::outbox::{FromSlowPath, Handover, Punt};
 
+use crate::events::Feed;
 use crate::mbuf::Mbuf;
 use crate::rings::Ring;
 
@@ -20,6 +21,8 @@ pub struct RingSizes {
     pub back: usize,
     /// Log events waiting to be written.
     pub log: usize,
+    /// Events of one worker's connections waiting to be told.
+    pub events: usize,
 }
 
 impl Default for RingSizes {
@@ -29,6 +32,7 @@ impl Default for RingSizes {
             punt: 1_024,
             back: 1_024,
             log: 8_192,
+            events: 8_192,
         }
     }
 }
@@ -54,6 +58,8 @@ pub(crate) struct Exchange {
     punts: Box<[Ring<Punt<Mbuf>>]>,
     /// By the worker that takes out.
     back: Box<[Ring<FromSlowPath<Mbuf>>]>,
+    /// By the worker that tells.
+    events: Box<[Feed]>,
     logs: Ring<LogEvent>,
     logs_lost: AtomicU64,
     phase: AtomicU8,
@@ -65,6 +71,7 @@ impl Exchange {
             handover: (0..workers).map(|_| Ring::new(sizes.handover)).collect(),
             punts: (0..workers).map(|_| Ring::new(sizes.punt)).collect(),
             back: (0..workers).map(|_| Ring::new(sizes.back)).collect(),
+            events: (0..workers).map(|_| Feed::new(sizes.events)).collect(),
             logs: Ring::new(sizes.log),
             logs_lost: AtomicU64::new(0),
             phase: AtomicU8::new(Phase::Running as u8),
@@ -85,6 +92,14 @@ impl Exchange {
 
     pub fn back_to(&self, worker: WorkerId) -> Option<&Ring<FromSlowPath<Mbuf>>> {
         self.back.get(usize::from(worker.0))
+    }
+
+    pub fn events_of(&self, worker: WorkerId) -> Option<&Feed> {
+        self.events.get(usize::from(worker.0))
+    }
+
+    pub fn events_lost(&self) -> u64 {
+        self.events.iter().map(Feed::lost).sum()
     }
 
     /// Keeps a log event for whoever writes the log, or counts it as lost.

@@ -8,6 +8,7 @@
 pub mod clock;
 pub mod distribute;
 pub mod eal;
+pub mod events;
 mod exchange;
 pub mod gateway;
 pub mod hugepages;

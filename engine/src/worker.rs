@@ -18,6 +18,7 @@ use turnpike_pipeline::worker::Worker;
 
 use crate::clock::Clock;
 use crate::distribute::{Distributor, SAMPLE_INTERVAL, Spread, is_predictable};
+use crate::events::Teller;
 use crate::exchange::{Exchange, Phase};
 use crate::idle::{Idle, Polled};
 use crate::load::LoopLoad;
@@ -110,6 +111,7 @@ pub(crate) struct WorkerLoop {
     pub clock: Clock,
     pub idle: Idle,
     pub out: Outbox<Mbuf>,
+    pub teller: Teller,
 }
 
 impl WorkerLoop {
@@ -134,6 +136,7 @@ impl WorkerLoop {
                 self.worker.housekeeping(now);
                 housekept = now;
             }
+            self.tell_events();
             let ended = self.clock.now();
             self.load.turn(packets, now, ended);
             let polled = match packets + answered {
@@ -261,6 +264,22 @@ impl WorkerLoop {
         }
         for event in self.out.logs.drain(..) {
             self.exchange.log(event);
+        }
+        self.tell_events();
+    }
+
+    /// Tells management what happened to connections, if it wants to know.
+    fn tell_events(&mut self) {
+        let (worker, teller) = (&mut self.worker, &mut self.teller);
+        let Some(feed) = self.exchange.events_of(self.id) else {
+            return;
+        };
+        match worker.take_events(|event| teller.tell(feed, event)) {
+            Some(unnoted) => {
+                teller.lose(feed, unnoted);
+                teller.say_what_was_lost(feed);
+            }
+            None => teller.hush(),
         }
     }
 }

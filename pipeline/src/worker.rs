@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use turnpike_conntrack::events::Event;
 use turnpike_conntrack::ids::{FlowRef, WorkerId};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
@@ -277,12 +278,21 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             .drop_packet(buf, reason, End::bare(Ending::Drop, None));
     }
 
+    /// Tells what happened to connections since the last call, and returns how many events there
+    /// was no room to keep; `None` if nobody watches.
+    pub fn take_events(&mut self, tell: impl FnMut(Event)) -> Option<u64> {
+        let core = &mut self.core;
+        core.conntrack
+            .is_watched()
+            .then(|| core.conntrack.take_events(core.now, tell))
+    }
+
     /// This worker's connections.
     pub fn conntrack(&self) -> &Conntrack {
         &self.core.conntrack
     }
 
-    /// This worker's connections, to remove some.
+    /// This worker's connections, to end some or to watch them.
     pub fn conntrack_mut(&mut self) -> &mut Conntrack {
         &mut self.core.conntrack
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::support::{table, translated, tuple, udp};
 use proptest::prelude::*;
+use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{Direction, FlowId, FlowRef};
 use turnpike_conntrack::table::{CommitError, Tracked};
 use turnpike_conntrack::time::Tick;
@@ -136,7 +137,7 @@ proptest! {
                 }
                 Act::Close { port } => {
                     if let Some(flow) = table.lookup(&original(port), now) {
-                        table.remove(flow.id);
+                        table.end(flow.id, Cause::Flushed);
                         world.connections.remove(&port);
                     }
                 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::{KEY, icmp, other, plain, shared, table, tcp, translated, tuple, udp};
 use turnpike_conntrack::entry::{Cached, Deltas, Flags};
+use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowId, FlowRef, Generation, WorkerId};
 use turnpike_conntrack::nat::{Pools, SourceRequest, Steer, choose_source};
 use turnpike_conntrack::ports::{PortSpace, Sharing};
@@ -58,8 +59,8 @@ fn a_connection_is_found_under_both_tuples_until_removed() {
         direction: Direction::Original,
     };
     assert!(table.is_current(flow, &numbered(1)) && !table.is_current(flow, &numbered(2)));
-    table.remove(id);
-    table.remove(id);
+    table.end(id, Cause::Flushed);
+    table.end(id, Cause::Flushed);
     assert_eq!(found(&table, numbered(1)), None);
     assert_eq!(found(&table, numbered(1).inverse()), None);
     assert_eq!((table.len(), table.removals()), (0, removals + 1));
@@ -438,7 +439,7 @@ fn steering_lasts_as_long_as_the_connection() {
     let owner = || shared.steering.find(&numbered(1).inverse());
     assert_eq!(owner(), Some(WorkerId(3)));
     assert_eq!(shared.steering.find(&numbered(1)), None);
-    table.remove(id);
+    table.end(id, Cause::Flushed);
     assert_eq!(owner(), None);
     assert!(shared.steering.is_empty());
 }
@@ -502,7 +503,7 @@ fn a_walk_in_pieces_shows_every_connection_once() {
     }
     for n in (0..50).step_by(5) {
         let id = table.lookup(&numbered(n), T0).expect("a connection").id;
-        table.remove(id);
+        table.end(id, Cause::Flushed);
     }
     let (mut seen, mut cursor) = (Vec::new(), Some(0));
     while let Some(at) = cursor {
@@ -541,7 +542,7 @@ fn marks_rules_and_judgements_are_kept_and_forgotten_with_the_connection() {
     let connection = table.connection(id, T0).expect("a connection");
     assert_eq!((connection.mark, connection.rule), (7, Some(12)));
     assert_eq!(connection.flags.to_string(), "CF");
-    table.remove(id);
+    table.end(id, Cause::Flushed);
     let again = open(&mut table, plain(numbered(2)), T0);
     assert_eq!(again, id);
     assert_eq!(table.cached(flow).generation, Generation(0));

@@ -1,35 +1,28 @@
-//! Listing and ending connections of a running gateway.
+//! Listing, counting, ending and watching connections of a running gateway.
 //!
-//! A worker's table is walked by its worker, between bursts, a bounded piece at a time.
+//! A worker's table is walked by its worker, between bursts, a bounded piece at a time. Memory
+//! that a worker fills is made by who asks.
 
-use turnpike_conntrack::ids::{FlowId, WorkerId};
-use turnpike_conntrack::tuple::{V4, V6};
-use turnpike_conntrack::walk::Connection;
+use arrayvec::ArrayVec;
+use turnpike_conntrack::events::{Cause, Journals};
+use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::tracker::Conntrack;
+use turnpike_pipeline::worker::Worker;
+
+pub use turnpike_conntrack::walk::{AnyConnection, AnyFlow};
 
 use super::Gateway;
+use crate::events::Told;
 use crate::mailbox::AskError;
+use crate::mbuf::Mbuf;
 
 /// Places of a table that are looked at between two bursts.
 pub const WALK_MAX: usize = 1_024;
 
-/// A connection of either family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnyConnection {
-    /// Over IPv4.
-    V4(Connection<V4>),
-    /// Over IPv6.
-    V6(Connection<V6>),
-}
-
-impl AnyConnection {
-    /// What it is called when it is to be ended.
-    pub fn flow(&self) -> AnyFlow {
-        match self {
-            Self::V4(connection) => AnyFlow::V4(connection.id),
-            Self::V6(connection) => AnyFlow::V6(connection.id),
-        }
-    }
-}
+/// Places of a table that are looked at between two bursts when what is found is ended, which
+/// takes longer than looking.
+pub const FLUSH_MAX: usize = 256;
 
 /// Where a walk through a worker's tables goes on; it starts at the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,13 +48,64 @@ pub struct Page {
     pub next: Option<Cursor>,
 }
 
-/// Which connection to end.
+/// How many connections of a piece the filter let through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AnyFlow {
-    /// Of the IPv4 table.
-    V4(FlowId),
-    /// Of the IPv6 table.
-    V6(FlowId),
+pub struct Tally {
+    /// How many.
+    pub connections: usize,
+    /// Where the next piece begins, `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Shows `limit` places of the tables from `cursor` on; where the next ones begin.
+fn walk(
+    tables: &Conntrack,
+    cursor: Cursor,
+    limit: usize,
+    now: Tick,
+    mut visit: impl FnMut(AnyConnection),
+) -> Option<Cursor> {
+    match cursor {
+        Cursor::V4(at) => {
+            let next = tables.v4.walk(at, limit, now, |c| visit(c.into()));
+            Some(next.map_or(Cursor::V6(0), Cursor::V4))
+        }
+        Cursor::V6(at) => {
+            let next = tables.v6.walk(at, limit, now, |c| visit(c.into()));
+            next.map(Cursor::V6)
+        }
+    }
+}
+
+/// Ends the connections of a piece that `filter` lets through.
+fn flush(
+    worker: &mut Worker<Mbuf>,
+    cursor: Cursor,
+    now: Tick,
+    filter: impl Fn(&AnyConnection) -> bool,
+) -> Tally {
+    let mut found: ArrayVec<AnyFlow, FLUSH_MAX> = ArrayVec::new();
+    let tables = worker.conntrack_mut();
+    let next = walk(tables, cursor, FLUSH_MAX, now, |connection| {
+        if filter(&connection) {
+            // There is room for every place that is looked at.
+            let _all_fit = found.try_push(connection.flow());
+        }
+    });
+    for flow in &found {
+        end(tables, *flow);
+    }
+    Tally {
+        connections: found.len(),
+        next,
+    }
+}
+
+fn end(tables: &mut Conntrack, flow: AnyFlow) {
+    match flow {
+        AnyFlow::V4(id) => tables.v4.end(id, Cause::Flushed),
+        AnyFlow::V6(id) => tables.v6.end(id, Cause::Flushed),
+    }
 }
 
 impl Gateway {
@@ -74,30 +118,44 @@ impl Gateway {
         filter: impl Fn(&AnyConnection) -> bool + Send + 'static,
     ) -> Result<Page, AskError> {
         let now = self.clock.now();
+        let mut connections = Vec::with_capacity(WALK_MAX);
         self.ask_worker(worker, move |worker| {
-            let tables = worker.conntrack();
-            let mut connections = Vec::new();
-            let mut keep = |connection: AnyConnection| {
+            let next = walk(worker.conntrack(), cursor, WALK_MAX, now, |connection| {
                 if filter(&connection) {
                     connections.push(connection);
                 }
-            };
-            let next = match cursor {
-                Cursor::V4(at) => {
-                    let next = tables
-                        .v4
-                        .walk(at, WALK_MAX, now, |c| keep(AnyConnection::V4(c)));
-                    Some(next.map_or(Cursor::V6(0), Cursor::V4))
-                }
-                Cursor::V6(at) => {
-                    let next = tables
-                        .v6
-                        .walk(at, WALK_MAX, now, |c| keep(AnyConnection::V6(c)));
-                    next.map(Cursor::V6)
-                }
-            };
+            });
             Page { connections, next }
         })
+    }
+
+    /// How many of a piece of a worker's connections `filter` lets through, from `cursor` on.
+    pub fn count_connections(
+        &self,
+        worker: WorkerId,
+        cursor: Cursor,
+        filter: impl Fn(&AnyConnection) -> bool + Send + 'static,
+    ) -> Result<Tally, AskError> {
+        let now = self.clock.now();
+        self.ask_worker(worker, move |worker| {
+            let mut connections = 0;
+            let next = walk(worker.conntrack(), cursor, WALK_MAX, now, |connection| {
+                connections += usize::from(filter(&connection));
+            });
+            Tally { connections, next }
+        })
+    }
+
+    /// Ends what `filter` lets through of a piece of a worker's connections, from `cursor` on.
+    /// Nothing is sent to their ends.
+    pub fn flush_connections(
+        &self,
+        worker: WorkerId,
+        cursor: Cursor,
+        filter: impl Fn(&AnyConnection) -> bool + Send + 'static,
+    ) -> Result<Tally, AskError> {
+        let now = self.clock.now();
+        self.ask_worker(worker, move |worker| flush(worker, cursor, now, filter))
     }
 
     /// How many connections each family of a worker holds: IPv4, IPv6.
@@ -112,9 +170,29 @@ impl Gateway {
     /// A place is used again when its connection has ended, so what is ended may be a newer one if
     /// the listing is old.
     pub fn end_connection(&self, worker: WorkerId, flow: AnyFlow) -> Result<(), AskError> {
-        self.ask_worker(worker, move |worker| match flow {
-            AnyFlow::V4(id) => worker.conntrack_mut().v4.remove(id),
-            AnyFlow::V6(id) => worker.conntrack_mut().v6.remove(id),
-        })
+        self.ask_worker(worker, move |worker| end(worker.conntrack_mut(), flow))
+    }
+
+    /// Has a worker tell what happens to its connections, from its next packet on. One that does
+    /// so already begins anew.
+    pub fn watch(&self, worker: WorkerId) -> Result<(), AskError> {
+        self.watch_into(worker, Some(Journals::default()))
+    }
+
+    /// Has a worker tell nothing any more.
+    pub fn unwatch(&self, worker: WorkerId) -> Result<(), AskError> {
+        self.watch_into(worker, None)
+    }
+
+    fn watch_into(&self, worker: WorkerId, journals: Option<Journals>) -> Result<(), AskError> {
+        let used = self.ask_worker(worker, |w| w.conntrack_mut().watch(journals))?;
+        // Given back here, and not on the worker.
+        drop(used);
+        Ok(())
+    }
+
+    /// The oldest thing that a worker told and nobody has taken yet.
+    pub fn next_event(&self, worker: WorkerId) -> Option<Told> {
+        self.exchange.events_of(worker)?.next()
     }
 }

@@ -28,11 +28,12 @@ use turnpike_pipeline::worker::{Worker, WorkerSetup};
 
 pub use crate::exchange::RingSizes;
 pub use config::{GatewayConfig, PacketMemory, PortSpec, StartError};
-pub use connections::{AnyConnection, AnyFlow, Cursor, Page, WALK_MAX};
+pub use connections::{AnyConnection, AnyFlow, Cursor, FLUSH_MAX, Page, Tally, WALK_MAX};
 pub use status::{PortStatus, SlowPathStatus, Status, WorkerStatus};
 
 use crate::clock::Clock;
 use crate::eal::{Eal, EalConfig};
+use crate::events::Teller;
 use crate::exchange::{Exchange, Phase};
 use crate::hugepages::Memory;
 use crate::idle::Idle;
@@ -351,6 +352,7 @@ impl Crew {
             clock,
             idle: Idle::new(idle),
             out: Outbox::default(),
+            teller: Teller::default(),
         };
         self.berth(Berth::of_worker(id, core, eal), build, WorkerLoop::run)?;
         self.workers.push(handle);

@@ -29,6 +29,8 @@ pub struct Status {
     pub steered: usize,
     /// Log events lost because nobody took them.
     pub logs_lost: u64,
+    /// Events of connections lost because nobody took them in time.
+    pub events_lost: u64,
     /// Its workers.
     pub workers: Vec<WorkerStatus>,
     /// Its slow path.
@@ -106,6 +108,7 @@ impl Gateway {
             buffers_in_use: self.eal.buffers_in_use(),
             steered: self.shared.steering.len(),
             logs_lost: self.exchange.logs_lost(),
+            events_lost: self.exchange.events_lost(),
             workers: (0..)
                 .map(WorkerId)
                 .zip(&self.workers)

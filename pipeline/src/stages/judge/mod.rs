@@ -15,6 +15,7 @@ mod route;
 use std::net::IpAddr;
 
 use turnpike_conntrack::entry::{Deltas, Flags};
+use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, FlowRef};
 use turnpike_conntrack::tuple::{Address, V4, V6};
 
@@ -99,7 +100,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             if judged.is_refused_by_rule() && stale && same_way_in {
                 // What the new rules forbid ends here (reload): the entry goes, nothing is sent. A
                 // packet from another interface than the flow's cannot end it.
-                F::table_mut(&mut core.conntrack).remove(flow.id);
+                F::table_mut(&mut core.conntrack).end(flow.id, Cause::Reload);
             } else {
                 remember::<F, W>(core, meta, flow, state, &judged);
             }
