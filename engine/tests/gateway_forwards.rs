@@ -4,15 +4,21 @@
 
 mod common;
 
+use std::cell::RefCell;
 use std::net::Ipv4Addr;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use turnpike_conntrack::events::{Cause, Change, Event};
 use turnpike_conntrack::ids::{Generation, WorkerId};
 use turnpike_engine::eal::EalError;
-use turnpike_engine::gateway::{Cursor, Gateway, GatewayConfig, PortSpec, StartError};
+use turnpike_engine::events::Told;
+use turnpike_engine::gateway::{
+    AnyConnection, AnyFlow, Cursor, Gateway, GatewayConfig, PortSpec, StartError,
+};
 use turnpike_engine::hugepages::Hugepages;
 use turnpike_pipeline::ids::Mac;
+use turnpike_pipeline::worker::Worker;
 
 use common::{arp_request, books, program, read_capture, udp, write_capture};
 
@@ -58,6 +64,7 @@ fn a_capture_passes_through_a_running_gateway() {
     );
     config.hugepages = Hugepages::No;
     config.max_connections = 1_024;
+    config.rings.events = 4;
 
     let gateway = Gateway::start(&config, |ports| program(ports, 1, None, 1)).unwrap();
     assert_eq!(gateway.facts()[1].mac, WAN_MAC);
@@ -71,7 +78,8 @@ fn a_capture_passes_through_a_running_gateway() {
     while received() < 3 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(10));
     }
-    a_connection_is_listed_and_ended(&gateway);
+    a_connection_is_listed_and_watched(&gateway);
+    a_connection_is_counted_and_flushed(&gateway);
     a_reload_reaches_every_thread(&gateway);
     let status = gateway.status();
     let stopped = gateway.stop();
@@ -95,7 +103,7 @@ fn a_capture_passes_through_a_running_gateway() {
     assert_eq!(out, expected);
 }
 
-fn a_connection_is_listed_and_ended(gateway: &Gateway) {
+fn a_connection_is_listed_and_watched(gateway: &Gateway) {
     let worker = WorkerId(0);
     let page = gateway
         .connections(worker, Cursor::default(), |_| true)
@@ -111,12 +119,96 @@ fn a_connection_is_listed_and_ended(gateway: &Gateway) {
         .unwrap();
     assert_eq!(last.next, None);
 
+    let AnyFlow::V4(id) = page.connections[0].flow() else {
+        unreachable!("the capture has IPv4 alone")
+    };
+    let mark = move |gateway: &Gateway, marks: std::ops::Range<u32>| {
+        let set = move |worker: &mut Worker<_>| {
+            marks.for_each(|mark| worker.conntrack_mut().v4.set_mark(id, mark));
+        };
+        gateway.ask_worker(worker, set).unwrap();
+    };
+    mark(gateway, 1..3);
+    assert!(told(gateway).is_empty(), "nobody watches yet");
+    gateway.watch(worker).unwrap();
+    mark(gateway, 3..5);
+    let marks = |told: Vec<Told>| -> Vec<u32> {
+        let mark = |told: &Told| match told {
+            Told::Event(Event {
+                change: Change::Update,
+                connection: AnyConnection::V4(connection),
+                ..
+            }) => connection.mark,
+            other => unreachable!("{other:?}"),
+        };
+        told.iter().map(mark).collect()
+    };
+    assert_eq!(marks(wait_for(gateway, 2)), [3, 4]);
+
+    // Six into a ring for four: two are lost, and that is said once there is room.
+    mark(gateway, 5..11);
+    wait_until(|| gateway.status().events_lost == 2);
+    let mut all = wait_for(gateway, 5);
+    assert_eq!(all.pop(), Some(Told::Lost(2)));
+    assert_eq!(marks(all), [5, 6, 7, 8]);
+
+    gateway.unwatch(worker).unwrap();
+    mark(gateway, 11..13);
+    assert!(told(gateway).is_empty(), "nobody watches any more");
+}
+
+fn a_connection_is_counted_and_flushed(gateway: &Gateway) {
+    let worker = WorkerId(0);
+    gateway.watch(worker).unwrap();
+    let count = |filter: fn(&AnyConnection) -> bool| {
+        let v4 = gateway.count_connections(worker, Cursor::default(), filter);
+        v4.unwrap().connections
+    };
+    assert_eq!((count(|_| true), count(|_| false)), (1, 0));
+    let flush = |filter: fn(&AnyConnection) -> bool| {
+        let v4 = gateway.flush_connections(worker, Cursor::default(), filter);
+        v4.unwrap()
+    };
+    assert_eq!(flush(|_| false).connections, 0);
     assert_eq!(gateway.connection_counts(worker).unwrap(), (1, 0));
-    gateway
-        .end_connection(worker, page.connections[0].flow())
-        .unwrap();
+    let flushed = flush(|_| true);
+    assert_eq!(
+        (flushed.connections, flushed.next),
+        (1, Some(Cursor::V6(0)))
+    );
     assert_eq!(gateway.connection_counts(worker).unwrap(), (0, 0));
+    let ended = wait_for(gateway, 1);
+    let [Told::Event(event)] = ended[..] else {
+        unreachable!("{ended:?}")
+    };
+    assert_eq!(event.change, Change::Destroy(Cause::Flushed));
+    let AnyConnection::V4(connection) = event.connection else {
+        unreachable!("the capture has IPv4 alone")
+    };
+    assert_eq!((connection.packets, connection.mark), ([2, 0], 12));
     assert!(gateway.connection_counts(WorkerId(1)).is_err());
+}
+
+fn told(gateway: &Gateway) -> Vec<Told> {
+    std::iter::from_fn(|| gateway.next_event(WorkerId(0))).collect()
+}
+
+/// What the worker tells until it is so much.
+fn wait_for(gateway: &Gateway, most: usize) -> Vec<Told> {
+    let seen = RefCell::new(Vec::new());
+    wait_until(|| {
+        seen.borrow_mut().extend(told(gateway));
+        seen.borrow().len() >= most
+    });
+    seen.into_inner()
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it took too long");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn a_reload_reaches_every_thread(gateway: &Gateway) {

@@ -1,11 +1,13 @@
 //! Asking a running gateway over its management socket.
 
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt, Empty, Limited};
+use axum::http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Collected, Empty, Limited};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
@@ -17,6 +19,11 @@ use crate::report::Failed;
 pub const ANSWER_MAX: usize = 256 << 20;
 /// How long a gateway may take to answer.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The longest line of a stream, in bytes.
+pub const LINE_MAX: usize = 1 << 20;
+
+const TOO_LONG: &str = "it took too long";
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -78,20 +85,74 @@ impl Client {
         self.ask(Method::POST, target)
     }
 
-    fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
+    /// Asks for what `target` names to be ended and reads the answer as JSON.
+    ///
+    /// # Errors
+    /// Nobody answers, or the answer is an error or no JSON.
+    pub fn delete<T: DeserializeOwned>(&self, target: &str) -> Result<T, ClientError> {
+        self.ask(Method::DELETE, target)
+    }
+
+    /// Asks for `target` and hands over each line of the answer as it comes, until `take` breaks
+    /// off or the gateway ends the answer.
+    ///
+    /// # Errors
+    /// Nobody answers, the answer is an error, or it breaks off in the middle.
+    pub fn stream(
+        &self,
+        target: &str,
+        take: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        self.runtime()?.block_on(self.follow(target, take))
+    }
+
+    async fn follow(
+        &self,
+        target: &str,
+        mut take: impl FnMut(&str) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        let asking = tokio::time::timeout(PATIENCE, self.send(Method::GET, target));
+        let response = asking.await.map_err(|_| self.broken(TOO_LONG))??;
+        let status = response.status();
+        let mut body = response.into_body();
+        if !status.is_success() {
+            let body = self.whole(body).await?;
+            return Err(refusal(status, &body));
+        }
+        let mut unread: Vec<u8> = Vec::new();
+        while let Some(frame) = body.frame().await {
+            let frame = frame.map_err(|e| self.broken(e))?;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            unread.extend_from_slice(&data);
+            while let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = unread.drain(..=end).collect();
+                if take(String::from_utf8_lossy(&line).trim_end()).is_break() {
+                    return Ok(());
+                }
+            }
+            if unread.len() > LINE_MAX {
+                return Err(self.broken("a line of its answer is too long"));
+            }
+        }
+        Ok(())
+    }
+
+    fn runtime(&self) -> Result<tokio::runtime::Runtime, ClientError> {
+        tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|e| self.broken(e))?;
-        let (status, body) = runtime
+            .map_err(|e| self.broken(e))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
+        let (status, body) = self
+            .runtime()?
             .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(method, target)).await })
-            .map_err(|_| self.broken("it took too long"))??;
+            .map_err(|_| self.broken(TOO_LONG))??;
         if !status.is_success() {
-            let failed = serde_json::from_slice(&body).unwrap_or_else(|_| Failed {
-                error: format!("the gateway answered {status}"),
-                problems: Vec::new(),
-            });
-            return Err(ClientError::Refused(failed));
+            return Err(refusal(status, &body));
         }
         serde_json::from_slice(&body).map_err(|e| self.broken(e))
     }
@@ -101,31 +162,35 @@ impl Client {
         method: Method,
         target: &str,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let response = self.send(method, target).await?;
+        let status = response.status();
+        Ok((status, self.whole(response.into_body()).await?))
+    }
+
+    async fn whole(&self, body: Incoming) -> Result<Bytes, ClientError> {
+        let body = Limited::new(body, ANSWER_MAX).collect().await;
+        body.map(Collected::to_bytes).map_err(|e| self.broken(e))
+    }
+
+    /// Sends a request; the runtime drives its connection for as long as it is in use.
+    async fn send(&self, method: Method, target: &str) -> Result<Response<Incoming>, ClientError> {
         let stream = UnixStream::connect(&self.path)
             .await
             .map_err(|source| self.unreachable(source))?;
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
             .await
             .map_err(|e| self.broken(e))?;
-        let driver = tokio::spawn(connection);
+        tokio::spawn(connection);
         let request = Request::builder()
             .method(method)
             .uri(target)
             .header("host", "turnpike")
             .body(Empty::<Bytes>::new())
             .map_err(|e| self.broken(e))?;
-        let response = sender
+        sender
             .send_request(request)
             .await
-            .map_err(|e| self.broken(e))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_MAX)
-            .collect()
-            .await
-            .map_err(|e| self.broken(e))?
-            .to_bytes();
-        driver.abort();
-        Ok((status, body))
+            .map_err(|e| self.broken(e))
     }
 
     fn unreachable(&self, source: std::io::Error) -> ClientError {
@@ -144,6 +209,14 @@ impl Client {
             message: message.to_string(),
         }
     }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    let failed = serde_json::from_slice(body).unwrap_or_else(|_| Failed {
+        error: format!("the gateway answered {status}"),
+        problems: Vec::new(),
+    });
+    ClientError::Refused(failed)
 }
 
 /// A target with a query: `?key=value&…`, values escaped, keys without a value left out.

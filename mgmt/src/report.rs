@@ -39,6 +39,12 @@ pub struct Status {
     pub log_lines_suppressed: u64,
     /// Log events that were lost before they became lines.
     pub log_events_lost: u64,
+    /// Who watches connections now.
+    pub event_watchers: u64,
+    /// Events of connections that workers had no room to tell.
+    pub events_lost: u64,
+    /// Events of connections that watchers were too slow to take.
+    pub events_missed: u64,
     /// What was noticed at start: no hugepages, for one.
     pub notices: Vec<String>,
 }
@@ -303,6 +309,56 @@ pub struct Connections {
     pub connections: Vec<Connection>,
     /// What to pass as `cursor` for the next page, nothing at the end.
     pub next: Option<String>,
+}
+
+/// `/v1/connections/count`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counted {
+    /// How many connections the filter wants.
+    pub count: u64,
+}
+
+/// The answer to `DELETE /v1/connections`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Flushed {
+    /// How many connections were ended.
+    pub flushed: u64,
+}
+
+/// A line of `/v1/events`: what happened to a connection, and what it was after that, or at its
+/// end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Event {
+    /// `new`, `update` or `destroy`.
+    pub event: String,
+    /// When, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// Why it ended: `expired`, `evicted`, `reopened`, `flushed`, `reload` or `address-gone`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub cause: Option<String>,
+    /// When it was opened, in seconds since 1970.
+    pub started_at: u64,
+    /// The connection; its age is how long it has lived.
+    #[serde(flatten)]
+    pub connection: Connection,
+}
+
+/// A line of `/v1/events` in the place of events that were lost.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct EventsLost {
+    /// `lost`.
+    pub event: String,
+    /// When this was noticed, in milliseconds since 1970.
+    pub time_ms: u64,
+    /// How many.
+    pub events: u64,
+    /// The worker that had no room for them; nothing if this stream was read too slowly.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub worker: Option<u16>,
 }
 
 /// An address list, as `/v1/lists` lists it.

@@ -1,12 +1,14 @@
 //! A running gateway as management sees it.
 
-use std::net::IpAddr;
+use std::sync::Arc;
 
-use ipnet::IpNet;
-use turnpike_conntrack::tuple::Proto;
+use turnpike_conntrack::ids::WorkerId;
+use turnpike_engine::mailbox::AskError;
 use turnpike_pipeline::policy::TableKind;
 
+use crate::filter::{EventFilter, Filter};
 use crate::report::{ConfigInEffect, Connections, Failed, Lists, Log, Reloaded, Rules, Status};
+use crate::watch::Watching;
 
 /// The most connections of one page.
 pub const PAGE_MAX: usize = 1_000;
@@ -27,10 +29,25 @@ pub trait Running: Send + Sync + 'static {
     /// A cursor that is none, or a worker that does not answer.
     fn connections(
         &self,
-        filter: &ConnectionFilter,
+        filter: &Arc<Filter>,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Connections, String>;
+    ) -> Result<Connections, Unanswered>;
+    /// How many connections there are.
+    ///
+    /// # Errors
+    /// A worker that does not answer.
+    fn count_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered>;
+    /// Ends connections; how many it has ended. Nothing is sent to their ends.
+    ///
+    /// # Errors
+    /// A worker that does not answer; what was ended until then has ended.
+    fn flush_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered>;
+    /// What happens to connections, from now on.
+    ///
+    /// # Errors
+    /// A worker that does not answer, or a gateway that is stopping.
+    fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered>;
     /// The configuration in effect.
     fn config(&self) -> ConfigInEffect;
     /// Log lines after number `after`, at most `limit`.
@@ -51,19 +68,25 @@ pub enum Refusal {
     StartOnly(Failed),
 }
 
-/// Which connections are wanted; `None` asks nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ConnectionFilter {
-    /// Of this protocol.
-    pub protocol: Option<Proto>,
-    /// Opened from here, before translation.
-    pub src: Option<IpNet>,
-    /// Opened to here, before or after translation.
-    pub dst: Option<IpNet>,
-    /// With this port on any side, before or after translation.
-    pub port: Option<u16>,
-    /// In this state of its tracker.
-    pub state: Option<StateName>,
+/// Why a question about connections has no answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unanswered {
+    /// It cannot be answered by anybody.
+    Wrong(String),
+    /// The gateway cannot answer it now.
+    NotNow(String),
+}
+
+impl Unanswered {
+    /// A worker did not answer.
+    pub fn worker(worker: WorkerId, error: AskError) -> Self {
+        Self::NotNow(format!("worker {}: {error}", worker.0))
+    }
+
+    /// The gateway is going down.
+    pub fn stopping() -> Self {
+        Self::NotNow("the gateway is stopping".to_owned())
+    }
 }
 
 /// A connection's state by name.
@@ -97,107 +120,9 @@ impl StateName {
     }
 }
 
-/// A connection's ends as a filter looks at them.
-#[derive(Debug, Clone, Copy)]
-pub struct Ends {
-    /// The protocol.
-    pub protocol: Proto,
-    /// Source and destination of the first packet.
-    pub original: [(IpAddr, u16); 2],
-    /// Source and destination of the answer.
-    pub reply: [(IpAddr, u16); 2],
-}
-
-impl ConnectionFilter {
-    /// Whether a connection with these ends in this state is wanted.
-    pub fn wants(&self, ends: &Ends, state: &str) -> bool {
-        let within = |net: &IpNet, ip: IpAddr| net.contains(&ip);
-        let [(src, _), (dst, _)] = ends.original;
-        let [(answering, _), _] = ends.reply;
-        let ports = ends
-            .original
-            .iter()
-            .chain(&ends.reply)
-            .map(|(_, port)| *port);
-        self.protocol.is_none_or(|p| p == ends.protocol)
-            && self.src.is_none_or(|net| within(&net, src))
-            && self
-                .dst
-                .is_none_or(|net| within(&net, dst) || within(&net, answering))
-            && self.port.is_none_or(|port| {
-                ends.protocol.has_ports() && ports.into_iter().any(|p| p == port)
-            })
-            && self.state.is_none_or(|s| s.is(state))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ends() -> Ends {
-        let end = |ip: [u8; 4], port| (IpAddr::from(ip), port);
-        Ends {
-            protocol: Proto::TCP,
-            original: [end([10, 0, 0, 2], 40_000), end([203, 0, 113, 2], 443)],
-            reply: [end([192, 168, 88, 80], 8443), end([10, 0, 0, 2], 40_000)],
-        }
-    }
-
-    fn wants(filter: ConnectionFilter) -> bool {
-        filter.wants(&ends(), "established")
-    }
-
-    #[test]
-    fn nothing_asked_wants_everything() {
-        assert!(wants(ConnectionFilter::default()));
-    }
-
-    #[test]
-    fn each_question_can_refuse() {
-        let base = ConnectionFilter::default();
-        let net = |text: &str| Some(text.parse().unwrap());
-        assert!(wants(ConnectionFilter {
-            src: net("10.0.0.0/8"),
-            ..base
-        }));
-        assert!(!wants(ConnectionFilter {
-            src: net("192.168.0.0/16"),
-            ..base
-        }));
-        assert!(wants(ConnectionFilter {
-            dst: net("203.0.113.0/24"),
-            ..base
-        }));
-        assert!(wants(ConnectionFilter {
-            dst: net("192.168.88.80/32"),
-            ..base
-        }));
-        assert!(!wants(ConnectionFilter {
-            dst: net("10.0.0.0/8"),
-            ..base
-        }));
-        assert!(wants(ConnectionFilter {
-            port: Some(8443),
-            ..base
-        }));
-        assert!(!wants(ConnectionFilter {
-            port: Some(80),
-            ..base
-        }));
-        assert!(!wants(ConnectionFilter {
-            protocol: Some(Proto::UDP),
-            ..base
-        }));
-        assert!(wants(ConnectionFilter {
-            state: StateName::named("established"),
-            ..base
-        }));
-        assert!(!wants(ConnectionFilter {
-            state: StateName::named("time-wait"),
-            ..base
-        }));
-    }
 
     #[test]
     fn a_state_that_cannot_be_one_is_no_name() {

@@ -2,31 +2,49 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
+use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use turnpike_mgmt::api::{
-    Limits, bind, metrics_router, open_metrics, router, serve_metrics, serve_socket,
+    Limits, STREAMS_MAX, Streams, bind, metrics_router, open_metrics, router, serve_metrics,
+    serve_socket,
 };
 use turnpike_mgmt::client::{Client, ClientError};
 use turnpike_mgmt::config::services::MetricsConfig;
+use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
-    AddressList, ConfigInEffect, ConfigProblem, Connection, Connections, Drops, Failed, Lists, Log,
-    Reloaded, Rule, Rules, Status,
+    AddressList, ConfigInEffect, ConfigProblem, Connection, Connections, Counted, Drops, Failed,
+    Flushed, Lists, Log, Reloaded, Rule, Rules, Status,
 };
-use turnpike_mgmt::running::{ConnectionFilter, Refusal, Running};
+use turnpike_mgmt::running::{Refusal, Running, Unanswered};
+use turnpike_mgmt::watch::{Hub, Watching};
 use turnpike_pipeline::policy::TableKind;
 
 /// Reloads fail twice, each in its way, then work.
-#[derive(Default)]
 struct MadeUp {
     reloads: AtomicU32,
+    hub: Arc<Hub>,
 }
+
+impl Default for MadeUp {
+    fn default() -> Self {
+        Self {
+            reloads: AtomicU32::new(0),
+            hub: Hub::new(QUEUE, |missed| format!("missed {missed}\n").into()),
+        }
+    }
+}
+
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Lines that wait for one watcher here.
+const QUEUE: usize = 64;
 
 impl Running for MadeUp {
     fn status(&self) -> Status {
@@ -73,15 +91,15 @@ impl Running for MadeUp {
 
     fn connections(
         &self,
-        filter: &ConnectionFilter,
+        filter: &Arc<Filter>,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Connections, String> {
+    ) -> Result<Connections, Unanswered> {
         if cursor == Some("bad") {
-            return Err("that is no cursor".into());
+            return Err(Unanswered::Wrong("that is no cursor".into()));
         }
         let row = Connection {
-            protocol: format!("{:?}", filter.protocol.map(|p| p.0)),
+            protocol: format!("{filter:?}"),
             state: limit.to_string(),
             ..Connection::default()
         };
@@ -89,6 +107,21 @@ impl Running for MadeUp {
             connections: vec![row],
             next: cursor.is_none().then(|| "1".to_owned()),
         })
+    }
+
+    fn count_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+        if filter.is_all() {
+            return Ok(7);
+        }
+        Err(Unanswered::NotNow("worker 3 is busy".into()))
+    }
+
+    fn flush_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+        Ok(if filter.is_all() { 7 } else { 2 })
+    }
+
+    fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {
+        self.hub.enter(wanted).ok_or_else(Unanswered::stopping)
     }
 
     fn config(&self) -> ConfigInEffect {
@@ -128,10 +161,19 @@ impl Running for MadeUp {
 struct Server {
     _dir: tempfile::TempDir,
     socket: PathBuf,
-    _runtime: tokio::runtime::Runtime,
+    hub: Arc<Hub>,
+    streams: Streams,
+    runtime: tokio::runtime::Runtime,
 }
 
 fn start() -> Server {
+    start_with(Limits {
+        headers: Duration::from_millis(300),
+        ..Limits::default()
+    })
+}
+
+fn start_with(limits: Limits) -> Server {
     let dir = tempfile::tempdir().unwrap();
     let socket = dir.path().join("api.sock");
     let bound = bind(&socket).unwrap();
@@ -141,18 +183,18 @@ fn start() -> Server {
         .build()
         .unwrap();
     let listener = bound.listener().unwrap();
-    let limits = Limits {
-        headers: Duration::from_millis(300),
-        ..Limits::default()
-    };
+    let (made_up, streams) = (Arc::new(MadeUp::default()), Streams::default());
+    let (hub, places) = (Arc::clone(&made_up.hub), streams.clone());
     runtime.spawn(async move {
         let _bound = bound;
-        serve_socket(listener, router(Arc::new(MadeUp::default())), limits).await
+        serve_socket(listener, router(made_up), limits, places).await
     });
     Server {
         _dir: dir,
         socket,
-        _runtime: runtime,
+        hub,
+        streams,
+        runtime,
     }
 }
 
@@ -187,7 +229,7 @@ fn every_path_answers_json() {
     let page: Connections = client
         .get("/v1/connections?protocol=udp&limit=99999")
         .unwrap();
-    assert_eq!(page.connections[0].protocol, "Some(17)");
+    assert!(page.connections[0].protocol.contains("Proto(17)"));
     assert_eq!(page.connections[0].state, "1000");
 }
 
@@ -199,8 +241,17 @@ fn bad_questions_get_an_error_that_says_what_is_wrong() {
         ("/v1/nothing", "/v1/status"),
         ("/v1/lists?name=nobody", "nobody"),
         ("/v1/connections?protocol=tpc", "tpc"),
-        ("/v1/connections?src=10.0.0", "10.0.0"),
-        ("/v1/connections?port=99999", "port"),
+        (
+            "/v1/connections?src-address=10.0.0",
+            "src-address: `10.0.0`",
+        ),
+        ("/v1/connections?dst-port=99999", "dst-port: `99999`"),
+        ("/v1/connections?limit=0", "limit"),
+        ("/v1/connections?limit=1&limit=2", "limit: given twice"),
+        ("/v1/connections/count?limit=5", "`limit` is no filter"),
+        ("/v1/connections/count?dst-port=80", "worker 3 is busy"),
+        ("/v1/events?event=birth", "event: `birth`"),
+        ("/v1/events?dst-prot=80", "did you mean `dst-port`"),
         ("/v1/connections?colour=red", "colour"),
         ("/v1/connections?cursor=bad", "cursor"),
         ("/v1/reload", "POST"),
@@ -340,4 +391,174 @@ fn scrape(allowed: &[&str]) -> String {
 fn only_allowed_peers_may_scrape() {
     assert!(scrape(&["127.0.0.0/8"]).contains("turnpike_build_info"));
     assert_eq!(scrape(&["10.0.0.0/8", "::1/128"]), "");
+}
+
+#[test]
+fn connections_are_counted_and_ended_by_filter_and_all_only_when_that_is_said() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    let counted: Counted = client.get("/v1/connections/count").unwrap();
+    assert_eq!(counted.count, 7);
+    let ended: Flushed = client.delete("/v1/connections?dst-port=80").unwrap();
+    assert_eq!(ended.flushed, 2);
+    let ended: Flushed = client.delete("/v1/connections?all=yes").unwrap();
+    assert_eq!(ended.flushed, 7);
+    for (target, word) in [
+        ("/v1/connections", "all=yes"),
+        ("/v1/connections?all=no", "all=yes"),
+        ("/v1/connections?all=maybe", "all: `maybe`"),
+        ("/v1/connections?all=yes&dst-port=80", "stands alone"),
+        ("/v1/connections?dst-port=x", "dst-port: `x`"),
+    ] {
+        match client.delete::<Flushed>(target) {
+            Err(ClientError::Refused(failed)) => {
+                assert!(failed.error.contains(word), "{target}: {}", failed.error);
+            }
+            other => assert_eq!(format!("{other:?}"), "a refusal", "{target}"),
+        }
+    }
+}
+
+/// A stream that the server has answered, read up to its first line.
+fn watch(server: &Server, query: &str) -> BufReader<UnixStream> {
+    let mut stream = UnixStream::connect(&server.socket).unwrap();
+    let wait = Some(Duration::from_secs(5));
+    stream.set_read_timeout(wait).unwrap();
+    let request = format!("GET /v1/events{query} HTTP/1.1\r\nhost: x\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut stream = BufReader::new(stream);
+    let mut line = String::new();
+    stream.read_line(&mut line).unwrap();
+    if line.starts_with("HTTP/1.1 200") {
+        while line != "\r\n" {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+    } else {
+        assert!(line.starts_with("HTTP/1.1 503"), "{line}");
+    }
+    stream
+}
+
+/// The next line of a stream that is no size of a chunk.
+fn next_line(stream: &mut BufReader<UnixStream>) -> String {
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).unwrap();
+        if !line.ends_with("\r\n") {
+            return line.trim_end().to_owned();
+        }
+    }
+}
+
+fn publish(server: &Server, line: &str) {
+    let line = format!("{line}\n");
+    server.hub.publish(1, |_| true, || line.clone().into());
+}
+
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < Duration::from_secs(5), "{what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_slow_stream_misses_lines_and_says_so_and_a_quick_one_misses_none() {
+    let server = start();
+    let mut quick = watch(&server, "");
+    let mut slow = watch(&server, "");
+    let text = "x".repeat(4_000);
+    let mut sent = 0;
+    // More than the socket and its queue hold.
+    while server.hub.lost() < 100 {
+        publish(&server, &format!("{sent} {text}"));
+        assert_eq!(next_line(&mut quick), format!("{sent} {text}"));
+        sent += 1;
+        assert!(sent < 10_000, "the slow one never missed a line");
+    }
+    let (mut seen, mut missed) = (0, 0);
+    while seen + missed < sent {
+        let line = next_line(&mut slow);
+        if let Some(number) = line.strip_prefix("missed ") {
+            missed += number.parse::<u64>().unwrap();
+        } else {
+            assert_eq!(line, format!("{} {text}", seen + missed), "in order");
+            seen += 1;
+        }
+        server.hub.tell_missed();
+    }
+    assert_eq!(missed, server.hub.lost());
+}
+
+#[test]
+fn streams_take_no_place_of_requests_and_last_longer_than_they_may() {
+    let server = start_with(Limits {
+        connections: 1,
+        lifetime: Duration::from_millis(100),
+        headers: Duration::from_millis(300),
+    });
+    let mut streams: Vec<_> = (0..STREAMS_MAX).map(|_| watch(&server, "")).collect();
+    assert_eq!(server.hub.len(), STREAMS_MAX as usize);
+    std::thread::sleep(Duration::from_millis(500));
+    let client = Client::new(&server.socket);
+    client.get::<Status>("/v1/status").unwrap();
+    match client.stream("/v1/events", |_| ControlFlow::Break(())) {
+        Err(ClientError::Refused(failed)) => assert!(failed.error.contains("streams")),
+        other => assert_eq!(format!("{other:?}"), "a refusal"),
+    }
+    publish(&server, "still here");
+    for stream in &mut streams {
+        assert_eq!(next_line(stream), "still here");
+    }
+    drop(streams);
+    wait_until("those who went are forgotten", || server.hub.is_empty());
+    watch(&server, "?event=new");
+}
+
+#[test]
+fn a_stream_ends_whole_when_the_gateway_stops() {
+    let server = start();
+    let mut stream = watch(&server, "");
+    publish(&server, "last words");
+    server.hub.close();
+    let ended = async { tokio::time::timeout(PATIENCE, server.streams.ended()).await };
+    server.runtime.block_on(ended).unwrap();
+    let mut rest = String::new();
+    stream.read_to_string(&mut rest).unwrap();
+    assert!(rest.contains("last words\n"), "{rest}");
+    assert!(rest.ends_with("\r\n0\r\n\r\n"), "the last chunk: {rest}");
+    let late = watch(&server, "");
+    drop(late);
+}
+
+#[test]
+fn a_client_reads_lines_until_it_has_enough_or_the_gateway_ends_them() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    let mut lines = Vec::new();
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| {
+            client.stream("/v1/events?event=new,update", |line| {
+                lines.push(line.to_owned());
+                if line == "enough" {
+                    return ControlFlow::Break(());
+                }
+                ControlFlow::Continue(())
+            })
+        });
+        wait_until("it watches", || server.hub.len() == 1);
+        for line in ["one", "two", "enough"] {
+            publish(&server, line);
+        }
+        reading.join().unwrap().unwrap();
+    });
+    assert_eq!(lines, ["one", "two", "enough"]);
+    std::thread::scope(|scope| {
+        let reading = scope.spawn(|| client.stream("/v1/events", |_| ControlFlow::Continue(())));
+        wait_until("it watches alone", || server.hub.len() == 1);
+        server.hub.close();
+        reading.join().unwrap().unwrap();
+    });
 }

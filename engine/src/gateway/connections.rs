@@ -93,18 +93,14 @@ fn flush(
         }
     });
     for flow in &found {
-        end(tables, *flow);
+        match *flow {
+            AnyFlow::V4(id) => tables.v4.end(id, Cause::Flushed),
+            AnyFlow::V6(id) => tables.v6.end(id, Cause::Flushed),
+        }
     }
     Tally {
         connections: found.len(),
         next,
-    }
-}
-
-fn end(tables: &mut Conntrack, flow: AnyFlow) {
-    match flow {
-        AnyFlow::V4(id) => tables.v4.end(id, Cause::Flushed),
-        AnyFlow::V6(id) => tables.v6.end(id, Cause::Flushed),
     }
 }
 
@@ -163,14 +159,6 @@ impl Gateway {
         self.ask_worker(worker, |worker| {
             (worker.conntrack().v4.len(), worker.conntrack().v6.len())
         })
-    }
-
-    /// Ends a connection of a worker. Nothing is sent to its ends.
-    ///
-    /// A place is used again when its connection has ended, so what is ended may be a newer one if
-    /// the listing is old.
-    pub fn end_connection(&self, worker: WorkerId, flow: AnyFlow) -> Result<(), AskError> {
-        self.ask_worker(worker, move |worker| end(worker.conntrack_mut(), flow))
     }
 
     /// Has a worker tell what happens to its connections, from its next packet on. One that does

@@ -8,23 +8,21 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
-use turnpike_conntrack::tuple::Proto;
-use turnpike_helpers::catalogue::protocol_named;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::policy::TableKind;
 
+use super::{connections, events};
 use crate::metrics;
 use crate::report::{DropCount, Drops, Failed, Status};
-use crate::running::{ConnectionFilter, PAGE_MAX, Refusal, Running, StateName};
+use crate::running::{Refusal, Running};
 
 /// The largest request body; nothing that is asked has one.
 pub const BODY_MAX: usize = 64 * 1024;
 /// The most log lines of one answer.
 pub const LOG_LINES_MAX: usize = 1_000;
 
-type Gateway = Arc<dyn Running>;
+pub(super) type Gateway = Arc<dyn Running>;
 
 /// Everything, for the management socket.
 pub fn router(gateway: Gateway) -> Router {
@@ -32,7 +30,12 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/config", get(config))
         .route("/v1/reload", post(reload))
-        .route("/v1/connections", get(connections))
+        .route(
+            "/v1/connections",
+            get(connections::list).delete(connections::flush),
+        )
+        .route("/v1/connections/count", get(connections::count))
+        .route("/v1/events", get(events::stream))
         .route("/v1/rules", get(rules))
         .route("/v1/lists", get(lists))
         .route("/v1/drops", get(drops))
@@ -55,10 +58,10 @@ pub fn metrics_router(gateway: Gateway) -> Router {
 }
 
 /// An answer that is an error.
-struct Failure(StatusCode, Failed);
+pub(super) struct Failure(StatusCode, Failed);
 
 impl Failure {
-    fn new(status: StatusCode, error: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let failed = Failed {
             error: error.into(),
             problems: Vec::new(),
@@ -80,7 +83,7 @@ impl From<QueryRejection> for Failure {
 }
 
 /// Runs what may wait for a worker where waiting hurts nobody.
-async fn off_loop<T: Send + 'static>(
+pub(super) async fn off_loop<T: Send + 'static>(
     gateway: Gateway,
     ask: impl FnOnce(&dyn Running) -> T + Send + 'static,
 ) -> Result<T, Failure> {
@@ -115,67 +118,6 @@ async fn reload(State(gateway): State<Gateway>) -> Result<Response, Failure> {
         Err(Refusal::Invalid(failed)) => Err(Failure(StatusCode::UNPROCESSABLE_ENTITY, failed)),
         Err(Refusal::StartOnly(failed)) => Err(Failure(StatusCode::CONFLICT, failed)),
     }
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-struct ConnectionQuery {
-    protocol: Option<String>,
-    src: Option<String>,
-    dst: Option<String>,
-    port: Option<u16>,
-    state: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-impl ConnectionQuery {
-    fn filter(&self) -> Result<ConnectionFilter, String> {
-        let net = |text: &Option<String>| text.as_deref().map(network).transpose();
-        Ok(ConnectionFilter {
-            protocol: self.protocol.as_deref().map(protocol).transpose()?,
-            src: net(&self.src)?,
-            dst: net(&self.dst)?,
-            port: self.port,
-            state: self.state.as_deref().map(state).transpose()?,
-        })
-    }
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    let net = text.parse::<IpNet>();
-    let host = || text.parse::<std::net::IpAddr>().map(IpNet::from);
-    net.map(|n| n.trunc())
-        .or_else(|_| host())
-        .map_err(|_| format!("`{text}` is neither an address nor a prefix"))
-}
-
-fn protocol(text: &str) -> Result<Proto, String> {
-    protocol_named(text)
-        .or_else(|| text.parse().ok().map(Proto))
-        .ok_or_else(|| format!("`{text}` is not a protocol; write a name (tcp) or a number"))
-}
-
-fn state(text: &str) -> Result<StateName, String> {
-    StateName::named(text).ok_or_else(|| {
-        let known = StateName::ALL.join(", ");
-        format!("`{text}` is no connection state; there are: {known}")
-    })
-}
-
-async fn connections(
-    State(gateway): State<Gateway>,
-    query: Result<Query<ConnectionQuery>, QueryRejection>,
-) -> Result<Response, Failure> {
-    let Query(query) = query?;
-    let bad = |message: String| Failure::new(StatusCode::BAD_REQUEST, message);
-    let filter = query.filter().map_err(bad)?;
-    let limit = query.limit.unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX);
-    let page = off_loop(gateway, move |g| {
-        g.connections(&filter, query.cursor.as_deref(), limit)
-    })
-    .await?;
-    page.map(|p| Json(p).into_response()).map_err(bad)
 }
 
 #[derive(Debug, Deserialize)]
@@ -306,13 +248,13 @@ async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
-         /v1/rules /v1/lists /v1/drops /v1/log and /metrics",
+         /v1/connections/count /v1/events /v1/rules /v1/lists /v1/drops /v1/log and /metrics",
     )
 }
 
 async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads everything; POST is for /v1/reload alone",
+        "GET reads everything; POST is for /v1/reload, DELETE for /v1/connections",
     )
 }

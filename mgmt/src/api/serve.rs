@@ -2,7 +2,8 @@
 
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,7 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower_service::Service;
 
 use crate::config::services::MetricsConfig;
@@ -24,7 +25,7 @@ pub struct Limits {
     pub connections: usize,
     /// How long a client may take to send its headers.
     pub headers: Duration,
-    /// How long a connection may last.
+    /// How long a connection may last, unless it carries a stream.
     pub lifetime: Duration,
 }
 
@@ -41,6 +42,65 @@ impl Default for Limits {
 /// How long a listener rests when the system has no descriptor for a new connection.
 const REST: Duration = Duration::from_millis(100);
 
+/// The most streams that can be open on the management socket.
+pub const STREAMS_MAX: u32 = 16;
+
+/// The places for streams, which are not those for requests: a stream may last as long as the
+/// gateway.
+#[derive(Debug, Clone)]
+pub struct Streams(Arc<Semaphore>);
+
+impl Default for Streams {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(STREAMS_MAX as usize)))
+    }
+}
+
+impl Streams {
+    /// Waits until every stream has ended and its connection is closed.
+    pub async fn ended(&self) {
+        // Nobody closes the semaphore; if somebody did, there would be nothing to wait for.
+        let _all = self.0.acquire_many(STREAMS_MAX).await;
+    }
+}
+
+/// A client's connection, as a request that comes in by it sees it.
+#[derive(Debug, Clone)]
+pub(super) struct Visit(Arc<Place>);
+
+#[derive(Debug)]
+struct Place {
+    /// Among the requests, and once it stays among the streams.
+    held: Mutex<OwnedSemaphorePermit>,
+    stays: AtomicBool,
+    streams: Streams,
+}
+
+impl Visit {
+    fn new(held: OwnedSemaphorePermit, streams: Streams) -> Self {
+        Self(Arc::new(Place {
+            held: Mutex::new(held),
+            stays: AtomicBool::new(false),
+            streams,
+        }))
+    }
+
+    /// Gives up its place among the requests for one among the streams, for as long as the
+    /// connection lasts; false if there is none.
+    pub fn stay(&self) -> bool {
+        let Ok(place) = Arc::clone(&self.0.streams.0).try_acquire_owned() else {
+            return false;
+        };
+        *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = place;
+        self.0.stays.store(true, Ordering::Relaxed);
+        true
+    }
+
+    fn stays(&self) -> bool {
+        self.0.stays.load(Ordering::Relaxed)
+    }
+}
+
 /// Serves `router` on a Unix socket for ever.
 ///
 /// # Errors
@@ -49,6 +109,7 @@ pub async fn serve_socket(
     listener: std::os::unix::net::UnixListener,
     router: Router,
     limits: Limits,
+    streams: Streams,
 ) -> std::io::Result<Infallible> {
     let listener = UnixListener::from_std(listener)?;
     let slots = Arc::new(Semaphore::new(limits.connections));
@@ -58,11 +119,8 @@ pub async fn serve_socket(
         };
         match listener.accept().await {
             Ok((stream, _)) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    one(stream, router, limits).await;
-                    drop(slot);
-                });
+                let visit = Visit::new(slot, streams.clone());
+                tokio::spawn(one(stream, router.clone(), limits, visit));
             }
             Err(_) => tokio::time::sleep(REST).await,
         }
@@ -97,17 +155,16 @@ pub async fn serve_metrics(
 ) -> std::io::Result<Infallible> {
     let listener = TcpListener::from_std(listener)?;
     let slots = Arc::new(Semaphore::new(limits.connections));
+    // Nothing that is served here is a stream.
+    let streams = Streams(Arc::new(Semaphore::new(0)));
     loop {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             continue;
         };
         match listener.accept().await {
             Ok((stream, peer)) if config.allows(peer.ip()) => {
-                let router = router.clone();
-                tokio::spawn(async move {
-                    one(stream, router, limits).await;
-                    drop(slot);
-                });
+                let visit = Visit::new(slot, streams.clone());
+                tokio::spawn(one(stream, router.clone(), limits, visit));
             }
             Ok((stream, _)) => drop(stream),
             Err(_) => tokio::time::sleep(REST).await,
@@ -116,12 +173,15 @@ pub async fn serve_metrics(
 }
 
 /// One connection from its first byte to its last.
-async fn one<S>(stream: S, router: Router, limits: Limits)
+async fn one<S>(stream: S, router: Router, limits: Limits, visit: Visit)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let visitor = visit.clone();
     let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
-        router.clone().call(request.map(Body::new))
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(visitor.clone());
+        router.clone().call(request)
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -129,12 +189,15 @@ where
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     // A client that breaks off is its own affair; one that stays too long is let finish its
-    // request first.
-    if tokio::time::timeout(limits.lifetime, connection.as_mut())
-        .await
-        .is_err()
-    {
-        connection.as_mut().graceful_shutdown();
-        let _ = tokio::time::timeout(limits.headers, connection).await;
+    // request first, and a stream ends when the client or the gateway does.
+    let over = tokio::time::timeout(limits.lifetime, connection.as_mut()).await;
+    if over.is_ok() {
+        return;
     }
+    if visit.stays() {
+        let _ = connection.await;
+        return;
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = tokio::time::timeout(limits.headers, connection).await;
 }

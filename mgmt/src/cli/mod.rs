@@ -7,6 +7,7 @@
 mod ask;
 mod check;
 mod connections;
+mod filter;
 mod lists;
 mod log;
 mod reload;
@@ -46,7 +47,7 @@ enum Command {
     Reload(reload::Args),
     /// Show how a running gateway does
     Status(status::Args),
-    /// List the connections of a running gateway
+    /// List, count, flush or watch the connections of a running gateway
     Connections(connections::Args),
     /// List the rules of a running gateway with their counters
     Rules(rules::Args),

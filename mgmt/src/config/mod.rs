@@ -9,12 +9,12 @@ mod firewall;
 pub mod interfaces;
 mod lists;
 mod names;
-mod port;
+pub(crate) mod port;
 mod routes;
-mod section;
+pub(crate) mod section;
 pub mod services;
 mod tracking;
-mod value;
+pub(crate) mod value;
 
 use std::fs::File;
 use std::io::Read;

@@ -8,7 +8,7 @@ use super::value::number;
 use crate::problem::{Problems, did_you_mean};
 
 /// The ports that one word stands for: a number, a range, or a service's.
-fn ranges(text: &str) -> Result<Vec<(u16, u16)>, String> {
+pub(crate) fn ranges(text: &str) -> Result<Vec<(u16, u16)>, String> {
     let named: Vec<(u16, u16)> = services_named(text).map(|s| (s.first, s.last)).collect();
     if !named.is_empty() {
         return Ok(named);

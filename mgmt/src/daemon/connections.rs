@@ -1,26 +1,41 @@
 //! Pages of the connection table: workers are asked one after the other, a piece at a time.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use turnpike_conntrack::entry::Flags;
-use turnpike_conntrack::ids::{ConnState, FlowId, WorkerId};
+use turnpike_conntrack::ids::{FlowId, WorkerId};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
-use turnpike_engine::gateway::{AnyConnection, Cursor, Gateway};
+use turnpike_engine::gateway::{AnyConnection, Cursor, Gateway, Tally};
+use turnpike_engine::mailbox::AskError;
 use turnpike_helpers::catalogue::protocol_name;
 
+use crate::filter::{Filter, state};
 use crate::report::{self, Connections, Traffic};
-use crate::running::{ConnectionFilter, Ends};
+use crate::running::Unanswered;
 
 /// How long one page may take; a page may come back with less than was asked for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A place in the tables of all workers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Place {
     worker: u8,
     cursor: Cursor,
+}
+
+impl Place {
+    /// Where it goes on: in the same worker's tables, or with the next worker.
+    fn after(self, next: Option<Cursor>) -> Self {
+        match next {
+            Some(cursor) => Self { cursor, ..self },
+            None => Self {
+                worker: self.worker.saturating_add(1),
+                cursor: Cursor::default(),
+            },
+        }
+    }
 }
 
 /// A page of at most `limit` connections that `filter` wants, from `cursor` on.
@@ -29,18 +44,17 @@ struct Place {
 /// A cursor that is none, or a worker that does not answer.
 pub fn page(
     gateway: &Gateway,
-    filter: ConnectionFilter,
+    filter: &Arc<Filter>,
     cursor: Option<&str>,
     limit: usize,
-) -> Result<Connections, String> {
+) -> Result<Connections, Unanswered> {
     let mut place = match cursor {
         Some(text) => Some(parse(text).ok_or_else(|| {
-            format!("`{text}` is no cursor; take the one that the page before gave as `next`")
+            Unanswered::Wrong(format!(
+                "cursor: `{text}` is none; take the one that the page before gave as `next`"
+            ))
         })?),
-        None => Some(Place {
-            worker: 0,
-            cursor: Cursor::default(),
-        }),
+        None => Some(Place::default()),
     };
     let began = Instant::now();
     let now_secs = gateway.clock().now().as_secs();
@@ -50,13 +64,10 @@ pub fn page(
             place = None;
             break;
         }
-        let wanted = move |c: &AnyConnection| match c {
-            AnyConnection::V4(c) => filter.wants(&ends(c), state(c)),
-            AnyConnection::V6(c) => filter.wants(&ends(c), state(c)),
-        };
+        let worker = WorkerId(here.worker);
         let piece = gateway
-            .connections(WorkerId(here.worker), here.cursor, wanted)
-            .map_err(|e| format!("worker {}: {e}", here.worker))?;
+            .connections(worker, here.cursor, wanted(filter, worker))
+            .map_err(|e| Unanswered::worker(worker, e))?;
         for connection in piece.connections {
             if connections.len() == limit {
                 return Ok(Connections {
@@ -64,18 +75,9 @@ pub fn page(
                     next: Some(show(at(here.worker, &connection))),
                 });
             }
-            connections.push(match &connection {
-                AnyConnection::V4(c) => row(here.worker, c, now_secs),
-                AnyConnection::V6(c) => row(here.worker, c, now_secs),
-            });
+            connections.push(row_of(worker, &connection, now_secs));
         }
-        place = Some(match piece.next {
-            Some(cursor) => Place { cursor, ..here },
-            None => Place {
-                worker: here.worker.saturating_add(1),
-                cursor: Cursor::default(),
-            },
-        });
+        place = Some(here.after(piece.next));
         if began.elapsed() > PATIENCE {
             break;
         }
@@ -84,6 +86,48 @@ pub fn page(
         connections,
         next: place.map(show),
     })
+}
+
+/// How many connections `filter` wants.
+///
+/// # Errors
+/// A worker that does not answer.
+pub fn count(gateway: &Gateway, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+    in_pieces(gateway, |worker, cursor| {
+        gateway.count_connections(worker, cursor, wanted(filter, worker))
+    })
+}
+
+/// Ends the connections that `filter` wants; how many it has ended.
+///
+/// # Errors
+/// A worker that does not answer.
+pub fn flush(gateway: &Gateway, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+    in_pieces(gateway, |worker, cursor| {
+        gateway.flush_connections(worker, cursor, wanted(filter, worker))
+    })
+}
+
+/// Adds up what each piece of each worker's tables has.
+fn in_pieces(
+    gateway: &Gateway,
+    piece: impl Fn(WorkerId, Cursor) -> Result<Tally, AskError>,
+) -> Result<u64, Unanswered> {
+    let mut place = Place::default();
+    let mut connections = 0;
+    while usize::from(place.worker) < gateway.worker_count() {
+        let worker = WorkerId(place.worker);
+        let tally = piece(worker, place.cursor).map_err(|e| Unanswered::worker(worker, e))?;
+        connections += tally.connections as u64;
+        place = place.after(tally.next);
+    }
+    Ok(connections)
+}
+
+/// The filter as a worker asks it. The worker gives back a reference, not memory.
+fn wanted(filter: &Arc<Filter>, worker: WorkerId) -> impl Fn(&AnyConnection) -> bool + use<> {
+    let filter = Arc::clone(filter);
+    move |connection| filter.wants(worker, connection)
 }
 
 /// The place of a connection that did not fit any more.
@@ -117,48 +161,34 @@ fn parse(text: &str) -> Option<Place> {
     parts.next().is_none().then_some(Place { worker, cursor })
 }
 
-fn ends<F: Family>(connection: &Connection<F>) -> Ends {
-    let of = |tuple: &Tuple<F>| {
-        [
-            (tuple.src.to_ip(), tuple.src_port.0),
-            (tuple.dst.to_ip(), tuple.dst_port.0),
-        ]
-    };
-    Ends {
-        protocol: connection.pair.original.proto,
-        original: of(&connection.pair.original),
-        reply: of(&connection.pair.reply),
+/// A connection as listings and events show it, at a time of the gateway's clock.
+pub fn row_of(worker: WorkerId, connection: &AnyConnection, now_secs: u64) -> report::Connection {
+    match connection {
+        AnyConnection::V4(connection) => row(worker.0, connection, now_secs),
+        AnyConnection::V6(connection) => row(worker.0, connection, now_secs),
     }
 }
 
-/// The tracker's state; of protocols that have none, whether an answer has been seen.
-fn state<F: Family>(connection: &Connection<F>) -> &'static str {
-    connection.state.unwrap_or_else(|| {
-        if connection.flags.contains(Flags::SEEN_REPLY) {
-            ConnState::Established.name()
-        } else {
-            ConnState::New.name()
-        }
-    })
-}
-
 fn row<F: Family>(worker: u8, connection: &Connection<F>, now_secs: u64) -> report::Connection {
-    let Ends {
-        protocol,
-        original: [src, dst],
-        reply: [reply_src, reply_dst],
-    } = ends(connection);
-    let show = |end| address(protocol, end);
+    let protocol = connection.pair.original.proto;
+    let ends = |tuple: &Tuple<F>| {
+        [
+            address(protocol, (tuple.src.to_ip(), tuple.src_port.0)),
+            address(protocol, (tuple.dst.to_ip(), tuple.dst_port.0)),
+        ]
+    };
+    let [src_address, dst_address] = ends(&connection.pair.original);
+    let [reply_src_address, reply_dst_address] = ends(&connection.pair.reply);
     let ([orig_packets, repl_packets], [orig_bytes, repl_bytes]) =
         (connection.packets, connection.bytes);
     report::Connection {
         worker: u16::from(worker),
         flags: connection.flags.to_string(),
         protocol: protocol_name(protocol).map_or_else(|| protocol.0.to_string(), str::to_owned),
-        src_address: show(src),
-        dst_address: show(dst),
-        reply_src_address: show(reply_src),
-        reply_dst_address: show(reply_dst),
+        src_address,
+        dst_address,
+        reply_src_address,
+        reply_dst_address,
         state: state(connection).to_owned(),
         timeout_seconds: connection.timeout.as_secs(),
         age_seconds: now_secs.saturating_sub(u64::from(connection.start_secs)),

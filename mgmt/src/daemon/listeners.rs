@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::runtime::Runtime;
 
 use super::{Daemon, RunError};
-use crate::api::{self, Bound, Limits};
+use crate::api::{self, Bound, Limits, Streams};
 use crate::config::services::MetricsConfig;
 use crate::logs::Topic;
 use crate::running::Running;
@@ -26,6 +26,7 @@ pub struct Listeners {
 pub struct Serving {
     runtime: Runtime,
     socket: Bound,
+    streams: Streams,
 }
 
 impl Listeners {
@@ -58,11 +59,12 @@ impl Listeners {
             .listener()
             .map_err(failed("cannot use the management socket"))?;
         let router = api::router(Arc::clone(&gateway));
+        let streams = Streams::default();
         spawn(
             &runtime,
             daemon,
             "the management socket",
-            api::serve_socket(listener, router, Limits::default()),
+            api::serve_socket(listener, router, Limits::default(), streams.clone()),
         );
         if let Some((listener, config)) = self.metrics {
             let router = api::metrics_router(gateway);
@@ -76,6 +78,7 @@ impl Listeners {
         Ok(Serving {
             runtime,
             socket: self.socket,
+            streams,
         })
     }
 }
@@ -97,8 +100,11 @@ fn spawn(
 }
 
 impl Serving {
-    /// Stops serving and removes the socket.
+    /// Stops serving and removes the socket. Streams that were told to end get the time for it.
     pub fn stop(self) {
+        let ended = async { tokio::time::timeout(LAST_ANSWERS, self.streams.ended()).await };
+        // One whose client does not read is cut off with the rest.
+        let _in_time = self.runtime.block_on(ended);
         self.runtime.shutdown_timeout(LAST_ANSWERS);
         drop(self.socket);
     }

@@ -4,6 +4,7 @@
 //! API runs on a small event loop. What they share is the [`Daemon`].
 
 mod connections;
+mod events;
 mod listeners;
 mod reload;
 mod status;
@@ -29,6 +30,7 @@ use crate::config::engine::{EngineConfig, Hugepages, Idle};
 use crate::config::{Config, Refused};
 use crate::logs::{Logs, Topic, now_ms};
 use crate::report::Reloads;
+use events::Events;
 use listeners::Listeners;
 
 /// How often log events are fetched from the engine.
@@ -79,6 +81,7 @@ pub struct Daemon {
     /// Held by a reload from reading the file to its adoption.
     reloading: Mutex<()>,
     logs: Logs,
+    events: Events,
     stopping: AtomicBool,
 }
 
@@ -110,6 +113,7 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
         daemon.logs.write(Topic::System, warning);
     }
     let pump = daemon.pump()?;
+    let carrier = daemon.carry_events()?;
     let serving = listeners.serve(&daemon)?;
     daemon.announce();
     for signal in &mut signals {
@@ -121,9 +125,10 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
     }
     notify(sd_notify::NotifyState::Stopping);
     daemon.stopping.store(true, Ordering::Relaxed);
+    daemon.events.hub.close();
     serving.stop();
-    // A pump that panicked has nothing more to say.
-    let _ = pump.join();
+    // A thread that panicked has nothing more to say.
+    let _ = (carrier.join(), pump.join());
     daemon.stop();
     Ok(())
 }
@@ -151,6 +156,7 @@ impl Daemon {
             gateway: RwLock::new(Some(gateway)),
             reloading: Mutex::new(()),
             logs,
+            events: Events::default(),
             stopping: AtomicBool::new(false),
         })
     }

@@ -1,5 +1,7 @@
 //! What a running gateway says about itself, in the API's words.
 
+use std::sync::Arc;
+
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_engine::gateway::{self, Gateway};
 use turnpike_engine::hugepages::Memory;
@@ -9,12 +11,14 @@ use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{Action, TableKind};
 use turnpike_pipeline::program::Program;
 
-use super::Daemon;
+use super::{Daemon, connections};
+use crate::filter::{EventFilter, Filter};
 use crate::report::{
     self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
     Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
 };
-use crate::running::{ConnectionFilter, Refusal, Running};
+use crate::running::{Refusal, Running, Unanswered};
+use crate::watch::Watching;
 
 impl Running for Daemon {
     fn status(&self) -> Status {
@@ -29,6 +33,8 @@ impl Running for Daemon {
             config,
             reloads,
             log_lines_suppressed: self.logs.suppressed(),
+            event_watchers: self.events.hub.len() as u64,
+            events_missed: self.events.hub.lost(),
             ..Status::default()
         };
         if let Some(gateway) = gateway.as_ref() {
@@ -101,13 +107,23 @@ impl Running for Daemon {
 
     fn connections(
         &self,
-        filter: &ConnectionFilter,
+        filter: &Arc<Filter>,
         cursor: Option<&str>,
         limit: usize,
-    ) -> Result<Connections, String> {
-        let gateway = self.gateway();
-        let gateway = gateway.as_ref().ok_or("the gateway is stopping")?;
-        super::connections::page(gateway, *filter, cursor, limit)
+    ) -> Result<Connections, Unanswered> {
+        self.ask(|gateway| connections::page(gateway, filter, cursor, limit))
+    }
+
+    fn count_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+        self.ask(|gateway| connections::count(gateway, filter))
+    }
+
+    fn flush_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+        self.ask(|gateway| connections::flush(gateway, filter))
+    }
+
+    fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {
+        self.ask(|gateway| self.events.watch(gateway, wanted))
     }
 
     fn config(&self) -> ConfigInEffect {
@@ -136,6 +152,12 @@ impl Running for Daemon {
     }
 }
 
+impl Daemon {
+    fn ask<R>(&self, ask: impl FnOnce(&Gateway) -> Result<R, Unanswered>) -> Result<R, Unanswered> {
+        ask(self.gateway().as_ref().ok_or_else(Unanswered::stopping)?)
+    }
+}
+
 fn fill(status: &mut Status, gateway: &Gateway) {
     let engine = gateway.status();
     let program = gateway.program();
@@ -158,6 +180,7 @@ fn fill(status: &mut Status, gateway: &Gateway) {
     };
     status.steered_connections = engine.steered as u64;
     status.log_events_lost = engine.logs_lost;
+    status.events_lost = engine.events_lost;
     status.notices = gateway.warnings().to_vec();
 }
 

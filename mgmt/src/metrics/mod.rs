@@ -379,6 +379,28 @@ fn memory_and_rings(status: &Status, families: &mut Families) -> Result<(), prom
         "Log events that were lost before they became lines.",
         &[],
         &[(vec![], status.log_events_lost)],
+    )?;
+    events(status, families)
+}
+
+fn events(status: &Status, families: &mut Families) -> Result<(), prometheus::Error> {
+    families.gauge::<&str>(
+        "turnpike_event_watchers",
+        "Who watches what happens to connections.",
+        &[],
+        &[(vec![], status.event_watchers)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_events_lost_total",
+        "Events of connections that workers had no room to tell.",
+        &[],
+        &[(vec![], status.events_lost)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_events_missed_total",
+        "Events of connections that watchers were too slow to take.",
+        &[],
+        &[(vec![], status.events_missed)],
     )
 }
 
