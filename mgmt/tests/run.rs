@@ -222,6 +222,45 @@ fn a_gateway_runs_answers_reloads_and_stops_cleanly() {
 }
 
 #[test]
+fn connections_are_counted_flushed_and_watched_from_the_command_line() {
+    let lab = Lab::new();
+    let gateway = lab.start();
+    assert_eq!(lab.ask(&["connections", "count"]).stdout, b"0\n");
+    let counted = lab.json(&["connections", "--count", "--protocol", "tcp"]);
+    assert_eq!(counted["count"], 0);
+    let flushed = lab.ask(&["connections", "flush", "--dst-port", "ssh"]);
+    assert_eq!(flushed.stdout, b"0 connections ended\n");
+    assert_eq!(lab.json(&["connections", "flush", "--all"])["flushed"], 0);
+    for (words, wanted) in [
+        (&["connections", "flush"][..], "all=yes"),
+        (&["connections", "watch", "--event", "birth"], "event: "),
+        (&["connections", "count", "--flags", "X"], "flags: "),
+        (&["connections", "count", "--limit", "1"], "--limit"),
+    ] {
+        let out = lab.ask(words);
+        assert_eq!(out.status.code(), Some(1), "{words:?}");
+        assert!(stderr(&out).contains(wanted), "{}", stderr(&out));
+    }
+
+    let watching = turnpike()
+        .args(["connections", "watch", "--dst-port", "80", "--socket"])
+        .arg(lab.socket())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let began = Instant::now();
+    while lab.json(&["status"])["event-watchers"] != 1 {
+        assert!(began.elapsed() < Duration::from_secs(10), "nobody watches");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+    let watched = watching.wait_with_output().unwrap();
+    assert!(watched.status.success(), "{}", stderr(&watched));
+    assert!(stderr(&watched).contains("the gateway has ended the stream"));
+}
+
+#[test]
 fn a_refused_reload_changes_nothing_and_says_why() {
     let lab = Lab::new();
     let gateway = lab.start();
