@@ -139,7 +139,7 @@ fn a_connection_is_listed_and_watched(gateway: &Gateway) {
                 connection: AnyConnection::V4(connection),
                 ..
             }) => connection.mark,
-            other => unreachable!("{other:?}"),
+            Told::Event(_) | Told::Lost(_) => unreachable!("{told:?}"),
         };
         told.iter().map(mark).collect()
     };

@@ -48,7 +48,7 @@ enum Command {
     /// Show how a running gateway does
     Status(status::Args),
     /// List, count, flush or watch the connections of a running gateway
-    Connections(connections::Args),
+    Connections(Box<connections::Args>),
     /// List the rules of a running gateway with their counters
     Rules(rules::Args),
     /// List the address lists of a running gateway
