@@ -47,6 +47,7 @@ def rules():
         f"    ip saddr {{ {fences} }} udp dport {FENCE_PORT} notrack", "  }",
         "  chain verdict { type filter hook forward priority 0; policy accept;",
         *(f"    {mark}" for mark in marks), "  }",
+        "  chain own { type filter hook input priority 0; policy drop; }",
         "  chain targets { type nat hook prerouting priority dstnat;",
         f"    ip daddr {WAN[4]}.20 tcp dport 80 dnat ip to 100.96.0.2:8080",
         f"    ip daddr {WAN[4]}.20 udp dport 80 dnat ip to 100.96.0.2:8080",

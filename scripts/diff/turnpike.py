@@ -14,7 +14,8 @@ ETHERNET = 1
 # The least that the pcap format asks for: little-endian, nanoseconds.
 PCAP_HEADER = struct.pack("<IHHiIII", 0xA1B23C4D, 2, 4, 0, 0, 262144, ETHERNET)
 
-NAT = f"""
+RULES = f"""
+  filter: [ {{ chain: input, action: drop }} ]
   nat:
     - {{ chain: dstnat, protocol: tcp, dst-address: "{WAN[4]}.20", dst-port: "80",
         action: dst-nat, to-addresses: 100.96.0.2, to-ports: 8080 }}
@@ -53,7 +54,7 @@ connection-tracking:
   max-entries: 262144
   loose-tcp-tracking: {options.loose and 'yes' or 'no'}
   liberal-tcp-tracking: {options.liberal and 'yes' or 'no'}{timeouts}
-firewall:{NAT}"""
+firewall:{RULES}"""
 
 
 class Gateway:
