@@ -229,7 +229,8 @@ impl<F: Family> Table<F> {
         now: Tick,
         config: &TrackingConfig,
     ) -> Tracked {
-        if !self.hot[at(flow.id)].flags.contains(Flags::CONFIRMED) {
+        let hot = &self.hot[at(flow.id)];
+        if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(wrapping(now.as_millis())) {
             return Tracked::Reopen;
         }
         if segment.checksum == Checksum::Bad {
@@ -237,19 +238,17 @@ impl<F: Family> Table<F> {
         }
         let before = self.before(flow.id);
         match self.step(flow, segment, now, config) {
-            Step::Keep(timeout) => {
-                if flow.direction == Direction::Reply {
-                    let hot = &mut self.hot[at(flow.id)];
-                    hot.flags = hot.flags.with(Flags::SEEN_REPLY);
-                }
-                self.refresh(flow.id, timeout, now);
-            }
+            Step::Keep(timeout) => self.refresh(flow.id, timeout, now),
             Step::Ignored => {}
             Step::Invalid(reason) => return Tracked::Invalid(reason),
             Step::Reopen => {
                 self.end(flow.id, Cause::Reopened);
                 return Tracked::Reopen;
             }
+        }
+        if flow.direction == Direction::Reply {
+            let hot = &mut self.hot[at(flow.id)];
+            hot.flags = hot.flags.with(Flags::SEEN_REPLY);
         }
         let warm = &mut self.warm[at(flow.id)];
         let d = flow.direction.index();

@@ -42,6 +42,18 @@ pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpW
     }
 }
 
+/// What a reset is to a connection.
+enum Reset {
+    /// Its number was acknowledged long ago.
+    Old,
+    /// It answers a challenge ACK, with the number that the challenge named.
+    Answer,
+    /// It ends the connection, if it is in the window.
+    Exact,
+    /// Its receiver will challenge it.
+    Challenged,
+}
+
 impl Tcp<'_> {
     /// Judges a segment with `len` bytes of payload and follows it.
     pub(crate) fn track(
@@ -58,40 +70,83 @@ impl Tcp<'_> {
         let new = match transition(old, from, kind) {
             To::Invalid => return Step::Invalid(InvalidReason::Transition),
             To::Reopen => return Step::Reopen,
-            To::Ignore => match self.ignore(from, kind, tcp, len) {
+            To::Ignore => match self.ignore(old, from, kind, tcp, len) {
                 Some(new) => {
                     old = TcpState::SynSent;
                     new
                 }
                 None => return Step::Ignored,
             },
-            To::Go(TcpState::Close) if kind == Kind::Rst => {
-                if self.window.reset_is_old(from, tcp.seq) {
-                    return Step::Invalid(InvalidReason::OutOfWindow);
-                }
-                // RFC 5961: a reset that is in the window but not exact makes the receiver send a
-                // challenge ACK. It passes, and only the exact one ends the connection.
-                let exact =
-                    old != TcpState::Established || self.window.reset_is_exact(from, tcp.seq);
-                if exact { TcpState::Close } else { old }
+            To::Go(TcpState::Close) if kind == Kind::Rst => match self.reset(old, from, tcp.seq) {
+                Reset::Old => return Step::Invalid(InvalidReason::OutOfWindow),
+                Reset::Answer => return self.enter(old, TcpState::Close, kind, config),
+                Reset::Exact => TcpState::Close,
+                Reset::Challenged => old,
+            },
+            To::Go(TcpState::TimeWait)
+                if old == TcpState::LastAck && self.window.challenges_ignored_syn(from) =>
+            {
+                return Step::Ignored;
+            }
+            To::Go(TcpState::SynReceived) if kind == Kind::Ack && self.window.is_simultaneous() => {
+                TcpState::Established
             }
             To::Go(new) => new,
         };
-        if self
-            .window
-            .check(old, from, kind, tcp, len, config.liberal_tcp)
-            == Fit::Out
-        {
-            return Step::Invalid(InvalidReason::OutOfWindow);
+        let liberal = config.liberal_tcp;
+        match self.window.check(old, from, kind, tcp, len, liberal) {
+            Fit::Out => Step::Invalid(InvalidReason::OutOfWindow),
+            Fit::Stray => Step::Ignored,
+            Fit::In | Fit::Tolerated => self.enter(old, new, kind, config),
         }
-        *self.state = new as u8;
-        Step::Keep(self.settle(old, new, &config.timeouts))
     }
 
-    /// A segment that the table ignores. A SYN is remembered; a SYN-ACK that answers it
-    /// shows that the responder agreed, and the connection starts over in the given state.
+    /// What a reset is to the connection.
+    fn reset(&self, old: TcpState, from: Direction, seq: u32) -> Reset {
+        if old == TcpState::SynSent
+            && from == Direction::Original
+            && self.window.answers_challenge(seq)
+        {
+            return Reset::Answer;
+        }
+        if self.window.reset_is_old(from, seq) {
+            return Reset::Old;
+        }
+        // RFC 5961: a reset that is in the window but not exact makes the receiver send a
+        // challenge ACK. It passes, and only the exact one ends the connection.
+        if old != TcpState::Established || self.window.reset_is_exact(from, seq) {
+            Reset::Exact
+        } else {
+            Reset::Challenged
+        }
+    }
+
+    /// The connection is in state `new` after a segment that belongs to it.
+    fn enter(&mut self, old: TcpState, new: TcpState, kind: Kind, config: &TrackingConfig) -> Step {
+        *self.state = new as u8;
+        if new == TcpState::SynSent2 {
+            self.window.opened_at_once();
+        }
+        let timeout = self.settle(old, new, &config.timeouts);
+        if self.flags.contains(Flags::SEEN_REPLY) {
+            return Step::Keep(timeout);
+        }
+        match kind {
+            // Refused, or given up: there was no connection, and nothing is left of it.
+            Kind::Rst if new == TcpState::Close => Step::Keep(Duration::ZERO),
+            // A host that goes on asking for what is not answered must not keep an entry, and the
+            // port it holds, for ever.
+            Kind::Syn if old == TcpState::SynSent => Step::Ignored,
+            Kind::Rst | Kind::Syn | Kind::SynAck | Kind::Fin | Kind::Ack => Step::Keep(timeout),
+        }
+    }
+
+    /// A segment that the table ignores. A SYN is remembered, and so is an ACK in answer to one; a
+    /// SYN-ACK that answers it shows that the responder agreed, and the connection starts over in
+    /// the given state.
     fn ignore(
         &mut self,
+        old: TcpState,
         from: Direction,
         kind: Kind,
         tcp: &TcpSegment,
@@ -101,8 +156,10 @@ impl Tcp<'_> {
             self.window.restart_from_ignored_syn();
             return Some(TcpState::SynReceived);
         }
-        if kind == Kind::Syn {
-            self.window.ignored_syn(from, tcp, len);
+        match kind {
+            Kind::Syn => self.window.ignored_syn(from, tcp, len),
+            Kind::Ack if old == TcpState::SynSent => self.window.challenged(tcp),
+            Kind::Ack | Kind::SynAck | Kind::Fin | Kind::Rst => {}
         }
         None
     }

@@ -32,6 +32,8 @@ const UNACKED: u8 = 1 << 3;
 const ACKED: u8 = 1 << 4;
 /// Its last segment offered no window.
 const CLOSED: u8 = 1 << 5;
+/// Both sides opened at once.
+const SIMULTANEOUS: u8 = 1 << 6;
 
 /// What one side has sent and offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -61,6 +63,8 @@ enum Memory {
         from: Direction,
         scale: u8,
     },
+    /// A responder's ACK that was let through in answer to a SYN; `last` is what it acknowledged.
+    Challenge,
 }
 
 /// Whether a segment fits.
@@ -70,6 +74,10 @@ pub(crate) enum Fit {
     In,
     /// It does not, but the connection or the configuration is not strict.
     Tolerated,
+    /// It repeats what was said long ago, or overshoots the window by no more than a window: its
+    /// receiver drops it and says so, which brings a sender that is out of step back into it
+    /// (RFC 9293, 3.10.7.4).
+    Stray,
     /// It does not.
     Out,
 }
@@ -175,19 +183,23 @@ impl TcpWindow {
             sack = ack;
         }
         let (sender, receiver) = (&self.sides[s], &self.sides[r]);
-        let slack = sender.max_window.max(ACK_SLACK);
-        let fits = !after(tcp.seq, sender.max_end)
-            && (receiver.max_window == 0
-                || !before(seen.end, sender.end.wrapping_sub(receiver.max_window)))
-            && !after(sack, receiver.end)
-            && !before(sack, receiver.end.wrapping_sub(slack));
-        if fits {
+        let fit = Bounds::of(sender, receiver).judge(tcp.seq, seen.end, sack);
+        if fit == Fit::In {
             self.account(kind, seen, ack, sack);
-            Fit::In
-        } else if self.flags[s] & PICKED_UP != 0 || (liberal == Switch::On && kind != Kind::Rst) {
+            return Fit::In;
+        }
+        if fit == Fit::Stray && after(tcp.seq, self.sides[s].max_end) {
+            // Its receiver may take it all the same, and what it then acknowledges was sent.
+            self.sides[s].end = seen.end;
+            self.flags[s] |= UNACKED;
+        }
+        if self.flags[s] & PICKED_UP != 0 || (liberal == Switch::On && kind != Kind::Rst) {
             Fit::Tolerated
-        } else {
+        } else if kind == Kind::Rst {
+            // A reset that is not in the window is nobody's (RFC 5961, 3.2).
             Fit::Out
+        } else {
+            fit
         }
     }
 
@@ -248,7 +260,7 @@ impl TcpWindow {
             Memory::Ack { from, repeats } if from == seen.from && self.last == print => {
                 (repeats + 1).min(REPEATS_MAX)
             }
-            Memory::Ack { .. } | Memory::Syn { .. } | Memory::Nothing => 0,
+            Memory::Ack { .. } | Memory::Syn { .. } | Memory::Challenge | Memory::Nothing => 0,
         };
         self.last = print;
         self.remember(Memory::Ack {
@@ -261,7 +273,7 @@ impl TcpWindow {
     fn first(&mut self, seen: &Seen<'_>) -> Side {
         let tcp = seen.tcp;
         let s = seen.from.index();
-        self.flags[s] = 0;
+        self.flags[s] &= SIMULTANEOUS;
         if let Some(scale) = tcp.scale {
             self.flags[s] |= SCALING;
             self.set_scale(seen.from, scale.min(SCALE_MAX));
@@ -356,6 +368,7 @@ impl TcpWindow {
                 from,
                 scale: number,
             },
+            3 => Memory::Challenge,
             _ => Memory::Nothing,
         }
     }
@@ -366,6 +379,7 @@ impl TcpWindow {
             Memory::Nothing => 0,
             Memory::Ack { from, repeats } => 1 | side(from) | repeats << 4,
             Memory::Syn { from, scale } => 2 | side(from) | scale << 4,
+            Memory::Challenge => 3,
         };
     }
 
@@ -382,8 +396,39 @@ impl TcpWindow {
             Memory::Syn { from: asker, .. } => {
                 asker != from && tcp.flags & ACK != 0 && tcp.ack == self.last
             }
-            Memory::Ack { .. } | Memory::Nothing => false,
+            Memory::Ack { .. } | Memory::Challenge | Memory::Nothing => false,
         }
+    }
+
+    /// Whether an ACK from `from` is the challenge to a SYN that was last let through: it
+    /// acknowledges what its sender knew before, and no FIN (RFC 5961, 4.2). Said once.
+    pub(crate) fn challenges_ignored_syn(&mut self, from: Direction) -> bool {
+        let challenges = matches!(self.memory(), Memory::Syn { from: asker, .. } if asker != from);
+        if challenges {
+            self.remember(Memory::Nothing);
+        }
+        challenges
+    }
+
+    /// Remembers a responder's ACK that was let through before it had agreed.
+    pub(crate) fn challenged(&mut self, tcp: &TcpSegment) {
+        self.last = tcp.ack;
+        self.remember(Memory::Challenge);
+    }
+
+    /// Whether a reset with this number is the opener's answer to that ACK.
+    pub(crate) fn answers_challenge(&self, seq: u32) -> bool {
+        self.memory() == Memory::Challenge && self.last == seq
+    }
+
+    /// Notes that both sides have opened at once.
+    pub(crate) fn opened_at_once(&mut self) {
+        self.flags[0] |= SIMULTANEOUS;
+    }
+
+    /// Whether both sides have opened at once.
+    pub(crate) fn is_simultaneous(&self) -> bool {
+        self.flags[0] & SIMULTANEOUS != 0
     }
 
     /// Starts over from the SYN that was last let through. Its window was not kept: the largest
@@ -426,7 +471,7 @@ impl TcpWindow {
     pub(crate) fn repeats(&self) -> u8 {
         match self.memory() {
             Memory::Ack { repeats, .. } => repeats,
-            Memory::Syn { .. } | Memory::Nothing => 0,
+            Memory::Syn { .. } | Memory::Challenge | Memory::Nothing => 0,
         }
     }
 
@@ -438,6 +483,53 @@ impl TcpWindow {
     /// Whether the last segment offered no window.
     pub(crate) fn closed(&self) -> bool {
         self.flags[0] & CLOSED != 0
+    }
+}
+
+/// Between which numbers a side's next segment lies.
+struct Bounds {
+    /// The right edge of what it may send, and the largest window it was offered; zero if unknown.
+    max_end: u32,
+    offered: u32,
+    /// The least end of a segment that is not an old one.
+    end_min: u32,
+    /// What it may acknowledge: the first byte nobody has sent, and how far behind it may be.
+    ack_max: u32,
+    ack_min: u32,
+}
+
+impl Bounds {
+    fn of(sender: &Side, receiver: &Side) -> Self {
+        let slack = sender.max_window.max(ACK_SLACK);
+        Self {
+            max_end: sender.max_end,
+            offered: receiver.max_window,
+            end_min: sender.end.wrapping_sub(receiver.max_window),
+            ack_max: receiver.end,
+            ack_min: receiver.end.wrapping_sub(slack),
+        }
+    }
+
+    fn judge(&self, seq: u32, end: u32, sack: u32) -> Fit {
+        let old = self.offered != 0 && before(end, self.end_min);
+        let late = before(sack, self.ack_min);
+        if after(seq, self.max_end) {
+            let overshot = end.wrapping_sub(self.max_end).wrapping_add(1);
+            let near = self.offered != 0 && !old && overshot <= self.offered;
+            let acknowledges = !late && !after(sack, self.ack_max);
+            return if near && acknowledges {
+                Fit::Stray
+            } else {
+                Fit::Out
+            };
+        }
+        if after(sack, self.ack_max) {
+            Fit::Out
+        } else if old || late {
+            Fit::Stray
+        } else {
+            Fit::In
+        }
     }
 }
 

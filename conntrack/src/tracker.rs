@@ -79,9 +79,10 @@ impl Conntrack {
 /// What a tracker says about a packet of its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// It belongs to the connection, which may now stay idle for so long.
+    /// It belongs to the connection, which may now stay idle for so long; for no time at all, and
+    /// the connection ends with it.
     Keep(Duration),
-    /// It passes and changes nothing.
+    /// It passes, and the connection lives no longer for it.
     Ignored,
     /// It does not belong to the connection.
     Invalid(InvalidReason),
