@@ -19,7 +19,7 @@ use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 use turnpike_pipeline::packet::parse::{Parsed, inspect};
 use turnpike_pipeline::packet::rewrite::decrement_ttl;
 use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
-use turnpike_pipeline::policy::{Action, AddressRange, Matchers, PortRange, Translation};
+use turnpike_pipeline::policy::{Action, AddressRange, Matchers, PortRange, PortSet, Translation};
 
 /// Two inside hosts that use the same port towards one server: the second gets another.
 const FIRST: &str = "192.168.88.10:5000";
@@ -274,6 +274,39 @@ fn every_piece_of_an_answer_is_carried_over() {
     }
 }
 
+#[test]
+fn pieces_without_ports_go_where_the_first_one_went() {
+    // The server is reached from an address of its own, and the host has used another since.
+    let own = "203.0.113.5".parse().unwrap();
+    let range = |ip| AddressRange {
+        first: ip,
+        last: ip,
+    };
+    let to_server = Matchers {
+        dst_address: Some(is(range("198.51.100.9".parse().unwrap()))),
+        ..Matchers::default()
+    };
+    let from_own = Action::SrcNat(Translation {
+        addresses: Some(range(own)),
+        ports: None,
+    });
+    let answer = frame(udp(SERVER, FIRST).payload_len(1_000).id(9).flags(0));
+    let mut captured = vec![
+        frame(udp(FIRST, SERVER)),
+        frame(udp(FIRST, "198.51.100.77:53")),
+    ];
+    fragment(&answer, 600, |piece| captured.push(piece.to_vec())).unwrap();
+    let whole = replay(&[("auto", &one_after_the_other(captured))], |config| {
+        one_side(config);
+        let rule = rule(30, to_server, from_own, "");
+        config.policy.nat.chains[1].rules.insert(0, rule);
+    });
+    let out: Vec<_> = whole.sent("wan").iter().map(|s| ends(s).0.ip()).collect();
+    assert_eq!(out[0], own);
+    assert_ne!(out[1], own);
+    assert_eq!(packets(&whole.sent("lan")), [forwarded(&answer)]);
+}
+
 /// A server behind dst-nat, and captures of what the outside sees.
 fn with_server(config: &mut ReplayConfig) {
     one_side(config);
@@ -359,13 +392,17 @@ fn what_is_not_translated_stays_as_captured() {
         frame(udp(FIRST, guest)),
         frame(udp(guest, FIRST)),
         frame(udp(guest, "192.168.88.10:9999")),
+        // Nor is what the gateway itself sent, though others have left with its address.
+        frame(udp(SERVER, FIRST)),
+        frame(udp("203.0.113.2:5000", SERVER)),
     ];
     let plain = replay(&[("auto", &one_after_the_other(captured))], one_side);
     assert_eq!(
-        plain.column("connection-state"),
-        ["new", "new", "established", "new"]
+        plain.column("connection-state")[..5],
+        ["new", "new", "established", "new", "established"]
     );
-    assert_eq!(plain.summary.carried, Some(0));
+    assert_eq!(plain.summary.carried, Some(1), "the answer alone");
+    assert_eq!(plain.summary.undecided, 1);
 }
 
 #[test]
@@ -375,21 +412,22 @@ fn hairpinned_sessions_are_followed_on_both_legs() {
     let captured = vec![
         frame(udp(FIRST, "203.0.113.2:80")),
         frame(udp("203.0.113.2:80", FIRST).payload(b"got")),
+        // A neighbour of the host speaks to it, not to what it left its own network as.
+        frame(udp("192.168.88.20:9", FIRST)),
     ];
     let hairpin = replay(
         &[("auto", &one_after_the_other(captured.clone()))],
         |config| {
             with_server(config);
             config.policy.nat.chains[0].rules[0].matchers.in_interface = None;
+            config.policy.nat.chains[0].rules[0].matchers.dst_port =
+                Some(is(PortSet::new([80..=80])));
             config.policy.nat.chains[1].rules[0].matchers.out_interface = None;
         },
     );
-    assert_eq!(
-        hairpin.column("connection-state"),
-        ["new", "established"],
-        "{:?}",
-        hairpin.verdicts()
-    );
+    let states = hairpin.column("connection-state");
+    assert_eq!(states, ["new", "established", "new"]);
+    assert_eq!(hairpin.summary.carried, Some(1));
     let sent = hairpin.sent("lan");
     assert_eq!(ends(&sent[0]).1, "192.168.88.80:8080".parse().unwrap());
     assert_eq!(sent[1].frame[14..], forwarded(&captured[1]));

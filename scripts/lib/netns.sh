@@ -34,12 +34,8 @@ rig_up() {
   rig_use "tp-$1-$$" "$(mktemp -d "/tmp/turnpike-$1.XXXXXX")"
   cat "$HUGEPAGES" >"$RIG_DIR/hugepages" 2>/dev/null || true
   local ns
-  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
-    ip netns add "$ns"
-    ip -n "$ns" link set lo up
-    in_ns "$ns" sysctl -qw net.ipv6.conf.{all,default}.accept_ra=0 \
-      net.ipv6.conf.{all,default}.router_solicitations=0 \
-      net.ipv6.conf.{all,default}.accept_dad=0 net.ipv6.conf.{all,default}.dad_transmits=0
+  for ns in "${NAMESPACES[@]}"; do
+    new_ns "$ns"
   done
   in_ns "$GATEWAY" sysctl -qw net.ipv6.conf.{all,default}.disable_ipv6=1 net.ipv4.ip_forward=0
   wire "$CLIENT" lan0 tp-lan
@@ -50,10 +46,29 @@ rig_up() {
   ip -n "$CLIENT" route add default via "$LAN_GATEWAY6"
 }
 
+# new_ns NS: a namespace that says nothing on its own.
+new_ns() {
+  ip netns add "$1"
+  ip -n "$1" link set lo up
+  in_ns "$1" sysctl -qw net.ipv6.conf.{all,default}.accept_ra=0 \
+    net.ipv6.conf.{all,default}.router_solicitations=0 \
+    net.ipv6.conf.{all,default}.accept_dad=0 net.ipv6.conf.{all,default}.dad_transmits=0
+}
+
+# rig_add NAME: one namespace more, which goes with the rig; sets a variable of that name, in
+# capitals.
+rig_add() {
+  local ns=$RIG-$1
+  printf -v "${1^^}" '%s' "$ns"
+  NAMESPACES+=("$ns")
+  new_ns "$ns"
+}
+
 # rig_use RIG DIR: names the parts of a rig, new or left running by --keep.
 rig_use() {
   RIG=$1 RIG_DIR=$2
   CLIENT=$RIG-client GATEWAY=$RIG-gateway SERVER=$RIG-server
+  NAMESPACES=("$CLIENT" "$GATEWAY" "$SERVER")
 }
 
 # wire NS DEVICE GATEWAY_DEVICE: one veth pair between NS and the gateway. Offloads are off: a
@@ -94,7 +109,7 @@ spawn() {
 # ours PID: true while the process still lives in one of the rig's namespaces.
 ours() {
   local ns
-  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
+  for ns in "${NAMESPACES[@]}"; do
     ip netns pids "$ns" 2>/dev/null | grep -qx "$1" && return 0
   done
   return 1
@@ -105,7 +120,7 @@ gone() { ! ours "$1"; }
 # residents: the processes in the rig's namespaces, which are all descendants of this script.
 residents() {
   local ns
-  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
+  for ns in "${NAMESPACES[@]}"; do
     ip netns pids "$ns" 2>/dev/null || true
   done
 }
@@ -122,7 +137,7 @@ rig_down() {
   wait_for 5 deserted || for pid in $(residents); do
     kill -KILL "$pid" 2>/dev/null || true
   done
-  for ns in "$CLIENT" "$GATEWAY" "$SERVER"; do
+  for ns in "${NAMESPACES[@]}"; do
     ip netns del "$ns" 2>/dev/null || true
   done
   # A gateway may have reserved hugepages for itself; the machine gets back what it had.

@@ -237,3 +237,81 @@ fn without_ports<F: Family>(tuple: &Tuple<F>) -> Tuple<F> {
         ..*tuple
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+    use turnpike_conntrack::ids::Generation;
+    use turnpike_conntrack::rss::Distribution;
+    use turnpike_pipeline::ids::{Mac, PortId};
+    use turnpike_pipeline::interfaces::PortFacts;
+    use turnpike_pipeline::policy::{Interface, Policy};
+    use turnpike_pipeline::program::CompileContext;
+
+    const OUTSIDE: IfaceId = IfaceId(0);
+    const HOST: [u8; 4] = [10, 0, 0, 2];
+    const GATEWAY: [u8; 4] = [203, 0, 113, 2];
+    const PEER: [u8; 4] = [203, 0, 113, 9];
+
+    /// One interface, with the outside behind it.
+    fn program() -> Program {
+        let interface = Interface {
+            name: "wan".to_owned(),
+            port: PortId(0),
+            vlan: None,
+            addresses: vec!["203.0.113.2/24".parse().unwrap()],
+            mtu: 1_500,
+        };
+        let policy = Policy {
+            interfaces: vec![interface],
+            ..Policy::default()
+        };
+        let ports = [PortFacts {
+            mac: Mac([2; 6]),
+            mtu: 1_500,
+            distribution: Arc::new(Distribution::software(1)),
+        }];
+        let context = CompileContext {
+            generation: Generation(1),
+            workers: 1,
+            ports: &ports,
+            previous: None,
+        };
+        Program::compile(&policy, &context)
+    }
+
+    fn from_peer(port: u16) -> Tuple<V4> {
+        Tuple {
+            src: PEER,
+            dst: HOST,
+            src_port: Port(9),
+            dst_port: Port(port),
+            proto: Proto::UDP,
+        }
+    }
+
+    #[test]
+    fn the_endpoint_says_more_than_the_address_and_the_flow_most_of_all() {
+        let program = program();
+        let mut views = Views::<V4>::default();
+        assert_eq!(views.fed(&from_peer(5_000), &program), from_peer(5_000));
+        let endpoint = Some((Proto::UDP, Port(5_000)));
+        let inside = |port| Clue::Inside(OUTSIDE, HOST, port);
+        views.clues.note(inside(None), (GATEWAY, Port(1)));
+        views.clues.note(inside(endpoint), (GATEWAY, Port(6_000)));
+        let fed = |views: &Views<V4>, port| {
+            let fed = views.fed(&from_peer(port), &program);
+            (fed.dst, fed.dst_port.0)
+        };
+        assert_eq!(fed(&views, 5_000), (GATEWAY, 6_000));
+        assert_eq!(fed(&views, 5_001), (GATEWAY, 5_001));
+        let answer = Tuple {
+            dst: GATEWAY,
+            dst_port: Port(7_000),
+            ..from_peer(5_000)
+        };
+        views.flows.note(from_peer(5_000), answer);
+        assert_eq!(fed(&views, 5_000), (GATEWAY, 7_000));
+    }
+}
