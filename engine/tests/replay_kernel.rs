@@ -239,8 +239,8 @@ const ONLY_RESET: &str = "the reset of a refused connection, repeated";
 const NOTHING_LEFT: &str = "to a client of which nothing has left yet, and what answers it";
 /// The line has no state.
 const NO_RECORD: &str = "the kernel's helper mangled the packet beyond reading";
-/// Segments of what the capture lost: invalid, so not translated, so for the gateway itself. Linux's
-/// own TCP answered with a reset, which closed the connection and made all that follows new.
+/// Segments of what the capture lost: invalid, so not translated, so for the gateway itself. Linux
+/// answered as itself with a reset, which closed the connection and made all that follows new.
 const RESET_BY_ROUTER: (&str, u64) = ("zeek_ftp__cwd-navigation.pcap", 715);
 
 fn is_known(capture: &str, number: u64) -> bool {
@@ -277,8 +277,8 @@ fn one_sided_captures_are_judged_as_linux_judged_them() {
         }
     }
     println!(
-        "{} captures, {packets} packets: {by_helpers} differ in connections that helpers expect, \
-         {known} for known causes, {} otherwise",
+        "{} captures, {packets} packets: {by_helpers} differ in connections that helpers \
+         expect, {known} for known causes, {} otherwise",
         captures.len(),
         wrong.len()
     );
