@@ -47,6 +47,7 @@ fn filled(connections: u32) -> Table<V4> {
             },
             related: None,
             claim: None,
+            mapping: None,
             steer: Steer::No,
             generation: Generation(1),
             rule: 0,

@@ -20,8 +20,8 @@ use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
 use turnpike_pipeline::packet::craft::Craft;
 use turnpike_pipeline::policy::{
-    Action, Chain, Interface, Match, Matchers, Policy, PortSet, Route, Rule, Source, StateSet,
-    Table, TableKind, Via,
+    Action, Chain, Interface, Match, Matchers, Policy, PortChoice, PortSet, Route, Rule, Source,
+    StateSet, Table, TableKind, Via,
 };
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
@@ -292,6 +292,7 @@ fn rule(matchers: Matchers, action: Action) -> Rule {
         log: None,
         comment: "".into(),
         disabled: false,
+        port_choice: PortChoice::Preserved,
         source: Source {
             file: "bench".into(),
             line: 1,

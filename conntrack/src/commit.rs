@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::entry::{Flags, Hot, NONE, Warm};
+use crate::entry::{Flags, Hot, Kin, NO_CLAIM, NONE, Warm};
 use crate::events::{Cause, Change};
 use crate::ids::{Direction, FlowId, FlowRef, Generation};
 use crate::nat::Steer;
@@ -13,7 +13,7 @@ use crate::table::{Table, at};
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
 use crate::timeouts::{TrackingConfig, millis};
-use crate::tuple::{Family, Proto, Tuple, TuplePair};
+use crate::tuple::{Address, Family, Proto, Tuple, TuplePair};
 use crate::wheel::wrapping;
 use crate::{generic, icmp, tcp};
 
@@ -31,6 +31,8 @@ pub struct NewConnection<F: Family> {
     pub related: Option<FlowId>,
     /// The claim on its external port.
     pub claim: Option<PortClaim>,
+    /// Its use of the endpoint-independent mapping that its original destination is.
+    pub mapping: Option<PortClaim>,
     /// Whether its answers must be steered.
     pub steer: Steer,
     /// Who judged its first packet.
@@ -87,6 +89,7 @@ impl<F: Family> Table<F> {
             pair,
             related,
             claim,
+            mapping,
             steer,
             generation,
             rule,
@@ -105,7 +108,7 @@ impl<F: Family> Table<F> {
                 Err(SteeringError::Occupied) => return Err(CommitError::NatClash),
             }
         }
-        let held = match self.hold(claim) {
+        let (claim, kin) = match self.hold_both(&pair, claim, mapping) {
             Ok(held) => held,
             Err(error) => {
                 self.unsteer(&pair, flags);
@@ -123,7 +126,8 @@ impl<F: Family> Table<F> {
             start: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
             master: related.map_or(NONE, |master| master.0),
             rule,
-            claim: held,
+            claim,
+            kin,
             ..Warm::default()
         };
         self.wheel.insert(&mut self.warm, id.0, deadline, now);
@@ -225,10 +229,32 @@ impl<F: Family> Table<F> {
         Ok(())
     }
 
+    /// Moves both claims into the registry, or none: the number and the bits that the entry keeps.
+    fn hold_both(
+        &mut self,
+        pair: &TuplePair<F>,
+        claim: Option<PortClaim>,
+        mapping: Option<PortClaim>,
+    ) -> Result<(u16, Kin), CommitError> {
+        let place = self.hold(claim)?;
+        let Some((ports, space, port)) = mapping.and_then(PortClaim::keep) else {
+            return Ok((place, Kin::default()));
+        };
+        let address = pair.original.dst.to_bits();
+        match self.registry.hold_mapping(address, ports) {
+            Ok(()) => Ok((place, Kin::default().with(Kin::USES_MAPPING))),
+            Err(ports) => {
+                ports.release(space, port);
+                self.registry.release(place, space, pair.reply.dst_port);
+                Err(CommitError::TableFull)
+            }
+        }
+    }
+
     /// Moves a claim into the registry; the number that the entry keeps for it.
-    fn hold(&mut self, claim: Option<PortClaim>) -> Result<u32, CommitError> {
+    fn hold(&mut self, claim: Option<PortClaim>) -> Result<u16, CommitError> {
         let Some((ports, space, port)) = claim.and_then(PortClaim::keep) else {
-            return Ok(NONE);
+            return Ok(NO_CLAIM);
         };
         self.registry.hold(ports).map_err(|ports| {
             ports.release(space, port);

@@ -7,8 +7,10 @@
 use crate::ids::{ConnState, Direction, Generation};
 use crate::tuple::{Family, Port, Proto, Tuple, TuplePair};
 
-/// No entry, no claim, no master, no rule: the end of a list of numbers.
+/// No entry, no master, no rule: the end of a list of numbers.
 pub const NONE: u32 = u32::MAX;
+/// No claim.
+pub(crate) const NO_CLAIM: u16 = u16::MAX;
 
 /// What is true of a connection, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -348,7 +350,27 @@ pub struct Warm {
     /// The rule that admitted it, as the pipeline numbers rules.
     pub(crate) rule: u32,
     /// Where the registry keeps the port space that its external port is claimed from.
-    pub(crate) claim: u32,
+    pub(crate) claim: u16,
+    pub(crate) kin: Kin,
+}
+
+/// What else a connection counts on, as a set of bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(transparent)]
+pub(crate) struct Kin(u8);
+
+impl Kin {
+    /// It came in through an endpoint-independent mapping: its original destination.
+    pub(crate) const USES_MAPPING: Self = Self(1 << 3);
+
+    pub(crate) const fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    #[must_use]
+    pub(crate) const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 #![deny(unsafe_code)]
 
 pub mod commit;
+pub mod eim;
 pub mod entry;
 pub mod events;
 mod generic;
@@ -21,9 +22,11 @@ pub mod nat;
 pub mod ports;
 #[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]
 mod prefetch;
+pub mod random;
 mod registry;
 pub mod rss;
 pub mod segment;
+mod space;
 pub mod steering;
 pub mod table;
 mod tcp;

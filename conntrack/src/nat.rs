@@ -7,15 +7,19 @@
 //!
 //! The order, RFC 4787 within what RSS allows: the same port; the same range (below 512, below
 //! 1024, above) and parity; the same range; the same range wherever it lands; any port above 1023.
+//! An endpoint-independent mapping (`eim`) is for answers from everywhere, so it is not made for
+//! where one of them lands, and is steered. Random ports skip the first step.
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Weak};
 
+use crate::eim::Inside;
 use crate::hash::{HashKey, fastrange};
 use crate::ids::WorkerId;
-use crate::ports::{AddressPorts, Parity, PortClaim, PortSpace, Search, Sharing};
+use crate::ports::{AddressPorts, PortClaim, PortSpace, Search, Sharing};
 use crate::rss::Distribution;
+use crate::space::Parity;
 use crate::tuple::{Address, Family, Port, Tuple};
 
 /// The most external addresses that a program may translate to, per family.
@@ -124,6 +128,30 @@ pub struct SourceRequest<F: Family> {
     pub ports: Option<(u16, u16)>,
     /// Exclusive if the destination is translated too.
     pub sharing: Sharing,
+    /// For whom the port is.
+    pub mapping: Mapping,
+    /// Which port is tried first.
+    pub order: PortOrder,
+}
+
+/// For whom an external port is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Mapping {
+    /// For the connection; others of its inside endpoint share it where they can.
+    #[default]
+    PerConnection,
+    /// For the inside endpoint, towards every destination (RFC 4787 REQ-1).
+    EndpointIndependent,
+}
+
+/// Which port is tried first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PortOrder {
+    /// The one that the packet came with.
+    #[default]
+    Preserve,
+    /// The first free one from where this random number points to.
+    Random(u64),
 }
 
 /// A source translation.
@@ -169,18 +197,10 @@ pub fn choose_source<F: Family>(
             steer,
         });
     };
-    let search = PortSearch {
-        ports,
-        space,
-        preserved: request.tuple.src_port.0,
-        start: key.words(key.tuple(&request.tuple), 1),
-        inside: inside_word::<F>(request.inside, key),
-        sharing: request.sharing,
-        landing: Landing::new(distribution, &tuple.inverse(), me),
+    let Some(claim) = choose_port(ports, space, request, &tuple, (distribution, me), key) else {
+        ports.count_exhausted(space);
+        return Err(NatError::PortsExhausted);
     };
-    let claim = search
-        .run::<F>(request.ports)
-        .ok_or(NatError::PortsExhausted)?;
     tuple.src_port = claim.port();
     let steer = steer(distribution, &tuple.inverse(), me);
     Ok(Translated {
@@ -188,6 +208,44 @@ pub fn choose_source<F: Family>(
         claim: Some(claim),
         steer,
     })
+}
+
+/// A port of `ports` for a connection whose `tuple` has its new source address.
+fn choose_port<F: Family>(
+    ports: &Arc<AddressPorts>,
+    space: PortSpace,
+    request: &SourceRequest<F>,
+    tuple: &Tuple<F>,
+    (distribution, me): (&Distribution, WorkerId),
+    key: &HashKey,
+) -> Option<PortClaim> {
+    let inside = Inside::<F>::new(request.inside, key);
+    let (start, preserve) = match request.order {
+        PortOrder::Preserve => (key.words(key.tuple(&request.tuple), 1), true),
+        PortOrder::Random(number) => (number, false),
+    };
+    let mut search = PortSearch {
+        ports,
+        space,
+        preserved: tuple.src_port.0,
+        preserve,
+        start,
+        inside: inside.word,
+        sharing: request.sharing,
+        landing: None,
+    };
+    match request.mapping {
+        Mapping::PerConnection => {
+            search.landing = Some(Landing::new(distribution, &tuple.inverse(), me));
+            search.run::<F>(request.ports)
+        }
+        Mapping::EndpointIndependent => {
+            search.sharing = Sharing::Shared;
+            let (first, last) = request.ports.unwrap_or((1, u16::MAX));
+            let choose = || search.run::<F>(request.ports);
+            ports.map(space, inside, &(first..=last), key, choose)
+        }
+    }
 }
 
 /// One address of the range, always the same for one inside address.
@@ -204,17 +262,6 @@ fn choose_address<F: Family>(request: &SourceRequest<F>, key: &HashKey) -> F::Ad
         hash % (span + 1)
     };
     F::Addr::from_bits(first + offset)
-}
-
-/// What an owner word keeps of an inside endpoint: all of it for IPv4, 48 keyed bits for IPv6.
-fn inside_word<F: Family>(inside: (F::Addr, Port), key: &HashKey) -> u64 {
-    let (address, port) = inside;
-    if F::Addr::BYTES == 4 {
-        let address = u64::try_from(address.to_bits()).unwrap_or(0);
-        address << 16 | u64::from(port.0)
-    } else {
-        key.endpoint(address, port.0) >> 16
-    }
 }
 
 /// Which ports make the answer land on its owner.
@@ -263,12 +310,16 @@ impl<'a> Landing<'a> {
 struct PortSearch<'a> {
     ports: &'a Arc<AddressPorts>,
     space: PortSpace,
+    /// The port that the packet came with.
     preserved: u16,
+    /// Whether that one is tried first.
+    preserve: bool,
     /// A keyed hash: where searches start, so that ports are not given in a guessable order.
     start: u64,
     inside: u64,
     sharing: Sharing,
-    landing: Landing<'a>,
+    /// `None` if it does not matter where answers land.
+    landing: Option<Landing<'a>>,
 }
 
 impl PortSearch<'_> {
@@ -276,7 +327,7 @@ impl PortSearch<'_> {
     fn run<F: Family>(&self, given: Option<(u16, u16)>) -> Option<PortClaim> {
         let range = match (given, self.space) {
             (Some((first, last)), _) => first..=last.max(first),
-            (None, PortSpace::Icmp) => 0..=u16::MAX,
+            (None, PortSpace::Icmp) => u16::from(self.landing.is_none())..=u16::MAX,
             (None, _) => range_of(self.preserved),
         };
         self.within::<F>(&range).or_else(|| {
@@ -287,22 +338,27 @@ impl PortSearch<'_> {
     }
 
     fn within<F: Family>(&self, range: &RangeInclusive<u16>) -> Option<PortClaim> {
-        let right = |port| self.landing.is_right::<F>(port);
-        let own = range.contains(&self.preserved);
-        if self.landing.is_possible::<F>() {
-            let first = (own && right(self.preserved))
-                .then(|| self.preserved())
-                .flatten();
-            let like = Parity::Like(self.preserved);
-            let found = first
-                .or_else(|| self.free(range, like, OWNER_TRIES, right))
-                .or_else(|| self.free(range, Parity::Any, OWNER_TRIES, right));
-            if found.is_some() {
-                return found;
+        let own = self.preserve && range.contains(&self.preserved);
+        let like = Parity::Like(self.preserved);
+        let found = match &self.landing {
+            Some(landing) if landing.is_possible::<F>() => {
+                let right = |port| landing.is_right::<F>(port);
+                let first = (own && right(self.preserved)).then(|| self.preserved());
+                first
+                    .flatten()
+                    .or_else(|| self.free(range, like, OWNER_TRIES, right))
+                    .or_else(|| self.free(range, Parity::Any, OWNER_TRIES, right))
             }
-        }
-        let steered = own.then(|| self.preserved()).flatten();
-        steered.or_else(|| self.free(range, Parity::Any, usize::MAX, |_| true))
+            Some(_) => None,
+            None => {
+                let first = own.then(|| self.preserved()).flatten();
+                first.or_else(|| self.free(range, like, usize::MAX, |_| true))
+            }
+        };
+        let steered = || own.then(|| self.preserved()).flatten();
+        found
+            .or_else(steered)
+            .or_else(|| self.free(range, Parity::Any, usize::MAX, |_| true))
     }
 
     fn preserved(&self) -> Option<PortClaim> {

@@ -1,21 +1,16 @@
 //! External ports of one address: who uses which, shared by all workers without locks.
 //!
-//! For each port there is an owner word: the inside endpoint that the port belongs to and how many
-//! connections use it. A bitmap of ports in use makes the search for a free one fast; it is only
-//! a hint, the owner word decides. So two different inside endpoints never share a port, and
-//! one endpoint may use its port towards several destinations.
+//! Two different inside endpoints never share a port, and one endpoint may use its port towards
+//! several destinations; `space` says how workers agree on that. `eim` makes mappings for all
+//! destinations of it.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, OnceLock};
 
 use crate::ids::WORKERS_MAX;
+use crate::space::{Parity, Space};
 use crate::tuple::{Port, Proto};
-
-const PORTS: usize = 1 << 16;
-const WORDS: usize = PORTS / 64;
-/// The count of a port that exactly one connection may use.
-const ALONE: u64 = 0xffff;
 
 /// Whether other connections of the same inside endpoint may use the port too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,6 +41,28 @@ pub enum PortSpace {
 }
 
 impl PortSpace {
+    /// Every space.
+    pub const ALL: [Self; 6] = [
+        Self::Tcp,
+        Self::Udp,
+        Self::Icmp,
+        Self::Sctp,
+        Self::Dccp,
+        Self::UdpLite,
+    ];
+
+    /// The name of its protocol; one for ICMP and ICMPv6, which no address has both of.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+            Self::Sctp => "sctp",
+            Self::Dccp => "dccp",
+            Self::UdpLite => "udp-lite",
+        }
+    }
+
     /// The space of a protocol; `None` for one without ports.
     pub const fn of(proto: Proto) -> Option<Self> {
         match proto {
@@ -58,150 +75,6 @@ impl PortSpace {
             _ => None,
         }
     }
-}
-
-/// Which ports a search may give.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum Parity {
-    Any,
-    /// Even or odd like this port.
-    Like(u16),
-}
-
-impl Parity {
-    fn mask(self) -> u64 {
-        const EVEN: u64 = 0x5555_5555_5555_5555;
-        match self {
-            Self::Any => u64::MAX,
-            Self::Like(port) if port % 2 == 0 => EVEN,
-            Self::Like(_) => !EVEN,
-        }
-    }
-}
-
-/// One port space: 520 KiB, taken when its first port is.
-#[derive(Debug)]
-struct Space {
-    /// One bit per port in use.
-    used: Box<[AtomicU64]>,
-    /// The inside endpoint in the high 48 bits, the count in the low 16; zero if free.
-    owners: Box<[AtomicU64]>,
-}
-
-impl Space {
-    fn new() -> Self {
-        let zeros = |n| {
-            std::iter::repeat_with(|| AtomicU64::new(0))
-                .take(n)
-                .collect()
-        };
-        Self {
-            used: zeros(WORDS),
-            owners: zeros(PORTS),
-        }
-    }
-
-    fn claim(&self, port: u16, inside: u64, sharing: Sharing) -> bool {
-        let owner = &self.owners[usize::from(port)];
-        let mut seen = owner.load(Ordering::Relaxed);
-        loop {
-            let next = match sharing {
-                Sharing::Exclusive if seen == 0 => inside << 16 | ALONE,
-                Sharing::Shared if seen == 0 => inside << 16 | 1,
-                Sharing::Shared if seen >> 16 == inside && seen & 0xffff < ALONE - 1 => seen + 1,
-                Sharing::Shared | Sharing::Exclusive => return false,
-            };
-            match owner.compare_exchange_weak(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => seen = now,
-            }
-        }
-        if seen == 0 {
-            self.used[usize::from(port / 64)].fetch_or(bit(port), Ordering::Release);
-        }
-        true
-    }
-
-    /// Gives one use of `port` back. The bit is cleared before the port is, and set only by who
-    /// took it, so a port in use is never left out of the bitmap for good.
-    fn release(&self, port: u16) {
-        let owner = &self.owners[usize::from(port)];
-        let used = &self.used[usize::from(port / 64)];
-        let mut seen = owner.load(Ordering::Relaxed);
-        while seen != 0 {
-            let last = matches!(seen & 0xffff, 1 | ALONE);
-            let next = if last { 0 } else { seen - 1 };
-            if last {
-                used.fetch_and(!bit(port), Ordering::AcqRel);
-            }
-            match owner.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => seen = now,
-            }
-            if last {
-                used.fetch_or(bit(port), Ordering::AcqRel);
-            }
-        }
-    }
-
-    /// Offers free ports of `range` to `take`, cyclically from `start`, until it takes one or has
-    /// refused `tries`.
-    fn search(
-        &self,
-        range: &RangeInclusive<u16>,
-        start: u16,
-        parity: Parity,
-        mut tries: usize,
-        mut take: impl FnMut(u16) -> bool,
-    ) -> Option<u16> {
-        let start = if range.contains(&start) {
-            start
-        } else {
-            *range.start()
-        };
-        let parts = [
-            start..=*range.end(),
-            *range.start()..=start.saturating_sub(1),
-        ];
-        let count = if start == *range.start() { 1 } else { 2 };
-        for part in parts.iter().take(count) {
-            for word in part.start() / 64..=part.end() / 64 {
-                let used = self.used[usize::from(word)].load(Ordering::Relaxed);
-                let mut free = !used & parity.mask() & within(word, part);
-                while free != 0 {
-                    let port = word * 64 + u16::try_from(free.trailing_zeros()).unwrap_or(0);
-                    free &= free - 1;
-                    if take(port) {
-                        return Some(port);
-                    }
-                    tries = tries.saturating_sub(1);
-                    if tries == 0 {
-                        return None;
-                    }
-                }
-            }
-        }
-        None
-    }
-}
-
-fn bit(port: u16) -> u64 {
-    1 << (port % 64)
-}
-
-/// The bits of bitmap word `word` whose ports lie in `range`.
-fn within(word: u16, range: &RangeInclusive<u16>) -> u64 {
-    let low = if *range.start() / 64 == word {
-        u64::MAX << (range.start() % 64)
-    } else {
-        u64::MAX
-    };
-    let high = if *range.end() / 64 == word {
-        u64::MAX >> (63 - range.end() % 64)
-    } else {
-        u64::MAX
-    };
-    low & high
 }
 
 /// The external ports of one address, for all protocols.
@@ -223,8 +96,32 @@ impl Default for AddressPorts {
 }
 
 impl AddressPorts {
-    fn space(&self, space: PortSpace) -> &Space {
+    pub(crate) fn space(&self, space: PortSpace) -> &Space {
         self.spaces[space as usize].get_or_init(Space::new)
+    }
+
+    /// The space, if a port of it was ever asked for.
+    pub(crate) fn known(&self, space: PortSpace) -> Option<&Space> {
+        self.spaces[space as usize].get()
+    }
+
+    /// A claim that was made on the owner word already.
+    pub(crate) fn claimed(self: &Arc<Self>, space: PortSpace, port: u16) -> PortClaim {
+        PortClaim {
+            ports: Some(Arc::clone(self)),
+            space,
+            port: Port(port),
+        }
+    }
+
+    /// Notes a connection that found no port.
+    pub(crate) fn count_exhausted(&self, space: PortSpace) {
+        self.space(space).count_exhausted();
+    }
+
+    /// How many connections found no port so far.
+    pub fn exhausted(&self, space: PortSpace) -> u64 {
+        self.known(space).map_or(0, Space::exhausted)
     }
 
     /// Claims `port` for `inside` if it is free, or shared and of the same endpoint.
@@ -236,11 +133,7 @@ impl AddressPorts {
         sharing: Sharing,
     ) -> Option<PortClaim> {
         let claimed = self.space(space).claim(port, inside, sharing);
-        claimed.then(|| PortClaim {
-            ports: Some(Arc::clone(self)),
-            space,
-            port: Port(port),
-        })
+        claimed.then(|| self.claimed(space, port))
     }
 
     /// Claims a free port of `search` for which `wanted` holds.
@@ -261,11 +154,7 @@ impl AddressPorts {
             tries,
         } = search;
         let port = ports.search(range, *start, *parity, *tries, take)?;
-        Some(PortClaim {
-            ports: Some(Arc::clone(self)),
-            space,
-            port: Port(port),
-        })
+        Some(self.claimed(space, port))
     }
 
     /// Gives one use of `port` back.
@@ -275,25 +164,13 @@ impl AddressPorts {
 
     /// How many connections use `port` now; one that is used exclusively counts as one.
     pub fn users(&self, space: PortSpace, port: Port) -> usize {
-        let Some(space) = self.spaces[space as usize].get() else {
-            return 0;
-        };
-        match space.owners[usize::from(port.0)].load(Ordering::Acquire) & 0xffff {
-            ALONE => 1,
-            count => usize::try_from(count).unwrap_or(0),
-        }
+        let known = self.known(space);
+        known.map_or(0, |space| space.users(port.0))
     }
 
     /// How many ports of a space are in use.
     pub fn in_use(&self, space: PortSpace) -> usize {
-        let Some(space) = self.spaces[space as usize].get() else {
-            return 0;
-        };
-        space
-            .used
-            .iter()
-            .map(|word| word.load(Ordering::Relaxed).count_ones() as usize)
-            .sum()
+        self.known(space).map_or(0, Space::in_use)
     }
 }
 
@@ -342,6 +219,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
+
+    use crate::space::PORTS;
 
     const UDP: PortSpace = PortSpace::Udp;
 
@@ -459,9 +338,7 @@ mod tests {
                         let Some(claim) = ports.claim(UDP, port, inside, Sharing::Shared) else {
                             continue;
                         };
-                        let word =
-                            ports.space(UDP).owners[usize::from(port)].load(Ordering::SeqCst);
-                        assert_eq!(word >> 16, inside);
+                        assert_eq!(ports.space(UDP).owner(port).inside(), inside);
                         drop(claim);
                     }
                 });

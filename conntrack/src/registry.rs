@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use crate::entry::NO_CLAIM;
 use crate::ids::WorkerId;
 use crate::nat::NAT_ADDRESSES_MAX;
 use crate::ports::{AddressPorts, PortSpace};
@@ -26,27 +27,31 @@ struct Held {
 pub(crate) struct Registry {
     worker: WorkerId,
     held: Vec<Option<Held>>,
-    free: Vec<u32>,
+    free: Vec<u16>,
+    /// By address, in order: whose endpoint-independent mappings connections came in through.
+    mappings: Vec<(u128, Held)>,
 }
 
 impl Registry {
     pub(crate) fn new(worker: WorkerId) -> Self {
-        let places = u32::try_from(HELD_MAX).unwrap_or(u32::MAX);
+        let places = u16::try_from(HELD_MAX).unwrap_or(NO_CLAIM);
         Self {
             worker,
             held: std::iter::repeat_with(|| None).take(HELD_MAX).collect(),
             free: (0..places).rev().collect(),
+            mappings: Vec::with_capacity(HELD_MAX),
         }
     }
 
     /// Notes one more connection that holds a port of `ports`; gives back `ports` if there is
     /// no room for another address.
-    pub(crate) fn hold(&mut self, ports: Arc<AddressPorts>) -> Result<u32, Arc<AddressPorts>> {
+    pub(crate) fn hold(&mut self, ports: Arc<AddressPorts>) -> Result<u16, Arc<AddressPorts>> {
         let mark = ports.registered.get(usize::from(self.worker.0));
         let known = mark
             .map_or(0, |mark| mark.load(Ordering::Relaxed))
             .wrapping_sub(1);
-        if let Some(Some(held)) = self.held.get_mut(known as usize)
+        let known = u16::try_from(known).unwrap_or(NO_CLAIM);
+        if let Some(Some(held)) = self.held.get_mut(usize::from(known))
             && Arc::ptr_eq(&held.ports, &ports)
         {
             held.connections += 1;
@@ -56,18 +61,18 @@ impl Registry {
             return Err(ports);
         };
         if let Some(mark) = mark {
-            mark.store(place + 1, Ordering::Relaxed);
+            mark.store(u32::from(place) + 1, Ordering::Relaxed);
         }
-        self.held[place as usize] = Some(Held {
+        self.held[usize::from(place)] = Some(Held {
             ports,
             connections: 1,
         });
         Ok(place)
     }
 
-    /// Gives back one port of the address at `place`.
-    pub(crate) fn release(&mut self, place: u32, space: PortSpace, port: Port) {
-        let Some(slot) = self.held.get_mut(place as usize) else {
+    /// Gives back one port of the address at `place`, if it is one.
+    pub(crate) fn release(&mut self, place: u16, space: PortSpace, port: Port) {
+        let Some(slot) = self.held.get_mut(usize::from(place)) else {
             return;
         };
         let Some(held) = slot else {
@@ -80,12 +85,54 @@ impl Registry {
             self.free.push(place);
         }
     }
+
+    /// Notes one more connection that came in through a mapping of `address`; gives back `ports`
+    /// if there is no room for another address, or if they are not those held already.
+    pub(crate) fn hold_mapping(
+        &mut self,
+        address: u128,
+        ports: Arc<AddressPorts>,
+    ) -> Result<(), Arc<AddressPorts>> {
+        match self.mapping(address) {
+            Ok(at) => {
+                let (_, held) = &mut self.mappings[at];
+                if !Arc::ptr_eq(&held.ports, &ports) {
+                    return Err(ports);
+                }
+                held.connections += 1;
+            }
+            Err(_) if self.mappings.len() == HELD_MAX => return Err(ports),
+            Err(at) => {
+                let connections = 1;
+                self.mappings
+                    .insert(at, (address, Held { ports, connections }));
+            }
+        }
+        Ok(())
+    }
+
+    fn mapping(&self, address: u128) -> Result<usize, usize> {
+        self.mappings.binary_search_by_key(&address, |(a, _)| *a)
+    }
+
+    /// Gives back one use of a mapping of `address`.
+    pub(crate) fn release_mapping(&mut self, address: u128, space: PortSpace, port: Port) {
+        let Ok(at) = self.mapping(address) else {
+            return;
+        };
+        let (_, held) = &mut self.mappings[at];
+        held.ports.release(space, port);
+        held.connections -= 1;
+        if held.connections == 0 {
+            self.mappings.remove(at);
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports::Sharing;
+    use crate::ports::{PortClaim, Sharing};
 
     #[test]
     fn an_address_lives_until_its_last_connection_ends() {
@@ -118,5 +165,30 @@ mod tests {
         }
         assert!(registry.hold(Arc::new(AddressPorts::default())).is_err());
         assert_eq!(registry.hold(first).ok(), Some(0));
+    }
+
+    #[test]
+    fn mappings_are_held_by_address_until_their_last_connection_ends() {
+        let mut registry = Registry::new(WorkerId(3));
+        let pools: Vec<_> = (0..3).map(|_| Arc::new(AddressPorts::default())).collect();
+        for (address, ports) in [7, 5, 6].into_iter().zip(&pools) {
+            for _ in 0..2 {
+                let claim = ports.claim(PortSpace::Udp, 9, 1, Sharing::Shared);
+                let (ports, _, _) = claim.and_then(PortClaim::keep).unwrap();
+                assert!(registry.hold_mapping(address, ports).is_ok());
+            }
+        }
+        let other = Arc::new(AddressPorts::default());
+        assert!(
+            registry.hold_mapping(5, other).is_err(),
+            "not the same pool"
+        );
+        let users = |n: usize| pools[n].users(PortSpace::Udp, Port(9));
+        registry.release_mapping(5, PortSpace::Udp, Port(9));
+        assert_eq!([users(0), users(1), users(2)], [2, 1, 2]);
+        registry.release_mapping(5, PortSpace::Udp, Port(9));
+        registry.release_mapping(5, PortSpace::Udp, Port(9));
+        assert_eq!([users(0), users(1), users(2)], [2, 0, 2]);
+        assert_eq!(Arc::strong_count(&pools[1]), 1);
     }
 }

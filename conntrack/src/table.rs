@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::{Cached, Flags, Hot, NONE, Warm, remaining};
+use crate::entry::{Cached, Flags, Hot, Kin, NONE, Warm, remaining};
 use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
@@ -27,7 +27,7 @@ use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
 use crate::timeouts::{TrackingConfig, millis};
 use crate::tracker::{Shared, Step};
-use crate::tuple::{Family, Proto, Tuple, TuplePair};
+use crate::tuple::{Address, Family, Proto, Tuple, TuplePair};
 use crate::wheel::{TICK_MS, Wheel, wrapping};
 use crate::{generic, icmp, udp};
 
@@ -334,11 +334,15 @@ impl<F: Family> Table<F> {
         if hot.flags.contains(Flags::STEERED) {
             self.shared.steering.remove(&reply, self.worker);
         }
-        let claim = self.warm[at(id)].claim;
-        if claim != NONE
-            && let Some(space) = PortSpace::of(hot.proto())
-        {
-            self.registry.release(claim, space, reply.dst_port);
+        if let Some(space) = PortSpace::of(hot.proto()) {
+            let warm = &self.warm[at(id)];
+            self.registry.release(warm.claim, space, reply.dst_port);
+            if warm.kin.contains(Kin::USES_MAPPING) {
+                let original = hot.tuple(Direction::Original);
+                let address = original.dst.to_bits();
+                self.registry
+                    .release_mapping(address, space, original.dst_port);
+            }
         }
         self.warm[at(id)].next = self.free;
         self.free = id.0;

@@ -7,7 +7,7 @@ use allocation_counter::measure;
 use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{Generation, WorkerId};
-use turnpike_conntrack::nat::{Pools, SourceRequest, choose_source};
+use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, choose_source};
 use turnpike_conntrack::ports::Sharing;
 use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::segment::{Checksum, L4, Segment};
@@ -54,6 +54,8 @@ fn lookup_track_translate_commit_evict_and_expire_allocate_nothing() {
             addresses: (outside, outside),
             ports: None,
             sharing: Sharing::Shared,
+            mapping: Mapping::PerConnection,
+            order: PortOrder::Preserve,
         };
         let chosen =
             choose_source(&pools, &request, &distribution, WorkerId(0), &hash_key).expect("a port");
@@ -62,6 +64,7 @@ fn lookup_track_translate_commit_evict_and_expire_allocate_nothing() {
             pair: TuplePair { original, reply },
             related: None,
             claim: chosen.claim,
+            mapping: None,
             steer: chosen.steer,
             generation: Generation(1),
             rule: NONE,

@@ -212,6 +212,8 @@ pub struct Rule {
     pub comment: Arc<str>,
     /// `disabled: yes`.
     pub disabled: bool,
+    /// `randomise-ports`: how a translation of its chooses ports.
+    pub port_choice: PortChoice,
     /// Where it was written.
     pub source: Source,
     /// The rule in canonical words: equal text means the same rule over a reload.
@@ -470,6 +472,10 @@ pub enum Action {
     DstNat(Translation),
     /// nat: the destination becomes the gateway itself.
     Redirect(Option<PortRange>),
+    /// nat: in srcnat the source becomes one external endpoint towards everybody, by default at an
+    /// address of the interface the packet leaves by; in dstnat what comes for such an endpoint
+    /// goes to the inside.
+    EndpointIndependent(Translation),
 }
 
 /// What a translation may choose from; what is `None` stays as it is.
@@ -479,6 +485,16 @@ pub struct Translation {
     pub addresses: Option<AddressRange>,
     /// `to-ports`.
     pub ports: Option<PortRange>,
+}
+
+/// Which external port a translation tries first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum PortChoice {
+    /// The one that the connection came with.
+    #[default]
+    Preserved,
+    /// Any, by chance.
+    Random,
 }
 
 /// Ports from first to last.

@@ -10,7 +10,7 @@ use turnpike_conntrack::tuple::Proto;
 use crate::ids::{Mac, PortId};
 use crate::interfaces::PortFacts;
 use crate::policy::{
-    Action, Chain, Interface, Matchers, NatStateSet, Policy, Route, Rule, Source, Via,
+    Action, Chain, Interface, Matchers, NatStateSet, Policy, PortChoice, Route, Rule, Source, Via,
 };
 use crate::program::{CompileContext, Program};
 use crate::rules::Facts;
@@ -57,6 +57,7 @@ pub(crate) fn rule(action: Action) -> Rule {
         log: None,
         comment: "".into(),
         disabled: false,
+        port_choice: PortChoice::Preserved,
         source: Source {
             file: "gw.yaml".into(),
             line: 41,

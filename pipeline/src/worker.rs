@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::events::Event;
 use turnpike_conntrack::ids::{FlowRef, WorkerId};
+use turnpike_conntrack::random::Random;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Family, V4, V6};
@@ -59,6 +60,8 @@ pub struct Core<W> {
     pub(crate) next_hops: NextHops,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) log_budget: Budget,
+    /// For ports that nobody is to guess.
+    pub(crate) random: Random,
     pub(crate) witness: W,
 }
 
@@ -120,6 +123,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             neighbours,
         } = setup;
         let outcomes = Outcomes::default();
+        let random = Random::new(id, conntrack.shared().key);
         let core = Core {
             id,
             now: Tick::default(),
@@ -130,6 +134,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             next_hops: NextHops::new(neighbours),
             counters,
             log_budget: Budget::default(),
+            random,
             witness,
         };
         Self {

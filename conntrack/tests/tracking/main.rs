@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod eim;
 mod events;
 mod model;
 mod nat;

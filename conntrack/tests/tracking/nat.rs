@@ -7,7 +7,8 @@ use crate::support::{KEY, tuple};
 use proptest::prelude::*;
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::nat::{
-    NAT_ADDRESSES_MAX, NatError, Pools, SourceRequest, Steer, Translated, choose_source, steer,
+    Mapping, NAT_ADDRESSES_MAX, NatError, Pools, PortOrder, SourceRequest, Steer, Translated,
+    choose_source, steer,
 };
 use turnpike_conntrack::ports::{PortSpace, Sharing};
 use turnpike_conntrack::rss::Distribution;
@@ -28,6 +29,8 @@ fn request(proto: Proto, words: &str) -> SourceRequest<V4> {
         addresses: (OUTSIDE, OUTSIDE),
         ports: None,
         sharing: Sharing::Shared,
+        mapping: Mapping::PerConnection,
+        order: PortOrder::Preserve,
     }
 }
 
@@ -275,6 +278,8 @@ fn ipv6_endpoints_do_not_share_ports_either() {
             addresses: (outside, outside),
             ports: None,
             sharing: Sharing::Shared,
+            mapping: Mapping::PerConnection,
+            order: PortOrder::Preserve,
         };
         let chosen =
             choose_source(&pools, &request, &distribution, WorkerId(0), &KEY).expect("a port");

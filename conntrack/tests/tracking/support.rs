@@ -61,6 +61,7 @@ pub fn translated(original: Tuple<V4>, reply: Tuple<V4>) -> NewConnection<V4> {
         pair: TuplePair { original, reply },
         related: None,
         claim: None,
+        mapping: None,
         steer: Steer::No,
         generation: Generation(1),
         rule: NONE,

@@ -8,7 +8,7 @@ use crate::support::{KEY, icmp, other, plain, shared, table, tcp, translated, tu
 use turnpike_conntrack::entry::{Cached, Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowId, FlowRef, Generation, WorkerId};
-use turnpike_conntrack::nat::{Pools, SourceRequest, Steer, choose_source};
+use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, Steer, choose_source};
 use turnpike_conntrack::ports::{PortSpace, Sharing};
 use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::segment::{IcmpQuery, InvalidReason};
@@ -396,6 +396,8 @@ fn masquerade(pools: &Pools<V4>, original: Tuple<V4>, me: WorkerId) -> NewConnec
         addresses: (outside, outside),
         ports: None,
         sharing: Sharing::Shared,
+        mapping: Mapping::PerConnection,
+        order: PortOrder::Preserve,
     };
     let distribution = Distribution::software(2);
     let chosen = choose_source(pools, &request, &distribution, me, &KEY).expect("a port");
@@ -584,6 +586,7 @@ fn each_family_has_its_own_table() {
         },
         related: None,
         claim: None,
+        mapping: None,
         steer: Steer::No,
         generation: Generation(1),
         rule: 0,

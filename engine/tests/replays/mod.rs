@@ -15,8 +15,8 @@ use turnpike_engine::replay::{
 use turnpike_pipeline::ids::{IfaceId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::policy::{
-    Action, Chain, Interface, Match, Matchers, Policy, RejectWith, Route, Rule, Source, StateSet,
-    Table, TableKind, Unreachable, Via,
+    Action, Chain, Interface, Match, Matchers, Policy, PortChoice, RejectWith, Route, Rule, Source,
+    StateSet, Table, TableKind, Unreachable, Via,
 };
 
 pub const LAN: IfaceId = IfaceId(0);
@@ -127,6 +127,7 @@ pub fn rule(line: u32, matchers: Matchers, action: Action, comment: &str) -> Rul
         log: None,
         comment: comment.into(),
         disabled: false,
+        port_choice: PortChoice::Preserved,
         source: Source {
             file: "gw.yaml".into(),
             line,

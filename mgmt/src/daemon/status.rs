@@ -328,5 +328,6 @@ fn action_name(action: &Action) -> &'static str {
         Action::Masquerade(_) => "masquerade",
         Action::DstNat(_) => "dst-nat",
         Action::Redirect(_) => "redirect",
+        Action::EndpointIndependent(_) => "endpoint-independent-nat",
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::{ChainId, RuleId};
-use crate::policy::{Action, Policy, Rule, Source, TableKind};
+use crate::policy::{Action, Policy, PortChoice, Rule, Source, TableKind};
 use crate::program::Program;
 use crate::rules::facts::Facts;
 use crate::rules::linear::Look;
@@ -29,6 +29,8 @@ pub struct CompiledRule {
     pub comment: Arc<str>,
     /// Disabled rules keep their place and never match.
     pub disabled: bool,
+    /// How a translation of its chooses ports.
+    pub port_choice: PortChoice,
     /// Where it was written.
     pub source: Source,
     /// The rule in canonical words.
@@ -53,6 +55,7 @@ impl CompiledRule {
             log: rule.log.clone(),
             comment: Arc::clone(&rule.comment),
             disabled: rule.disabled,
+            port_choice: rule.port_choice,
             source: rule.source.clone(),
             text: Arc::clone(&rule.text),
             tests: Test::of(rule),
@@ -85,7 +88,8 @@ impl CompiledRule {
             | Action::SrcNat(_)
             | Action::Masquerade(_)
             | Action::DstNat(_)
-            | Action::Redirect(_) => self.log.as_ref(),
+            | Action::Redirect(_)
+            | Action::EndpointIndependent(_) => self.log.as_ref(),
         }
     }
 

@@ -38,8 +38,9 @@ pub fn external_addresses<F: Family>(
 /// The addresses that a rule translates sources to, if it does and is enabled.
 fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
     match &rule.action {
-        Action::SrcNat(to) if !rule.disabled => to.addresses,
+        Action::SrcNat(to) | Action::EndpointIndependent(to) if !rule.disabled => to.addresses,
         Action::SrcNat(_)
+        | Action::EndpointIndependent(_)
         | Action::Accept
         | Action::Drop
         | Action::Reject(_)

@@ -39,6 +39,9 @@ pub enum Verdict {
     DstNat(Translation),
     /// nat: its connection's destination becomes the gateway itself.
     Redirect(Option<PortRange>),
+    /// nat: its connection has the external endpoint that its inside one has towards everybody, or
+    /// goes in through one.
+    EndpointIndependent(Translation),
 }
 
 /// A verdict and the rule that gave it.
@@ -165,6 +168,7 @@ const fn step(action: &Action) -> Step {
         Action::Masquerade(ports) => Step::Decide(Verdict::Masquerade(*ports)),
         Action::DstNat(to) => Step::Decide(Verdict::DstNat(*to)),
         Action::Redirect(ports) => Step::Decide(Verdict::Redirect(*ports)),
+        Action::EndpointIndependent(to) => Step::Decide(Verdict::EndpointIndependent(*to)),
     }
 }
 
@@ -271,6 +275,10 @@ mod tests {
                 Verdict::Masquerade(Some(ports)),
             ),
             (Action::Redirect(None), Verdict::Redirect(None)),
+            (
+                Action::EndpointIndependent(to),
+                Verdict::EndpointIndependent(to),
+            ),
         ] {
             let program = program(vec![vec![rule(action)]]);
             let facts = Facts {

@@ -7,7 +7,8 @@
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::tuple::Proto;
+use turnpike_conntrack::ports::PortSpace;
+use turnpike_conntrack::tuple::{Port, Proto};
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
@@ -45,6 +46,9 @@ enum Ask {
     TranslationFamily(IpFamily),
     /// A translation to an address of an interface needs one of the packet's family there.
     InterfaceAddress(Way),
+    /// What comes in needs an endpoint-independent mapping to go in through; for one to be made
+    /// going out, addresses of this family were given, or the interface has one.
+    Mapping(Option<IpFamily>),
     Protocol(Proto),
     Interface(Way, IfaceId),
     InterfaceList(Way, InterfaceListId),
@@ -126,7 +130,7 @@ impl Test {
         match &self.ask {
             Ask::Family(_) => "family",
             Ask::TranslationFamily(_) => "to-addresses",
-            Ask::InterfaceAddress(_) => "action",
+            Ask::InterfaceAddress(_) | Ask::Mapping(_) => "action",
             Ask::Protocol(_) => "protocol",
             Ask::Interface(Way::In, _) => "in-interface",
             Ask::Interface(Way::Out, _) => "out-interface",
@@ -154,6 +158,11 @@ impl Test {
             Ask::InterfaceAddress(way) => {
                 let iface = program.interfaces.find(facts.interface(*way)?)?;
                 Some(iface.routable(facts.family()).next().is_some())
+            }
+            Ask::Mapping(_) if facts.out_interface.is_none() => Some(is_mapped(facts, program)),
+            Ask::Mapping(given) => {
+                let out = given.map_or(Ask::InterfaceAddress(Way::Out), Ask::TranslationFamily);
+                Self::plain(out).answer(facts, program)
             }
             Ask::Protocol(proto) => Some(facts.proto == *proto),
             Ask::Interface(way, asked) => Some(facts.interface(*way)? == *asked),
@@ -216,6 +225,24 @@ fn test<T: Clone>(asked: &Option<Match<T>>, ask: impl FnOnce(T) -> Ask) -> Optio
     })
 }
 
+/// Whether a packet's destination is the external endpoint of a live mapping.
+fn is_mapped(facts: &Facts, program: &Program) -> bool {
+    let (Some(space), Some(port)) = (PortSpace::of(facts.proto), facts.dst_port) else {
+        return false;
+    };
+    let port = Port(port);
+    match facts.dst {
+        IpAddr::V4(ip) => {
+            let ports = program.pools4.ports(ip.octets());
+            ports.is_some_and(|ports| ports.is_mapped(space, port))
+        }
+        IpAddr::V6(ip) => {
+            let ports = program.pools6.ports(ip.octets());
+            ports.is_some_and(|ports| ports.is_mapped(space, port))
+        }
+    }
+}
+
 /// What an action asks of a packet without saying so.
 fn implied(action: &Action) -> Option<Ask> {
     match action {
@@ -225,6 +252,9 @@ fn implied(action: &Action) -> Option<Ask> {
         }
         Action::Masquerade(_) => Some(Ask::InterfaceAddress(Way::Out)),
         Action::Redirect(_) => Some(Ask::InterfaceAddress(Way::In)),
+        Action::EndpointIndependent(to) => {
+            Some(Ask::Mapping(to.addresses.map(|range| range.family())))
+        }
         Action::Accept
         | Action::Drop
         | Action::Reject(_)

@@ -76,7 +76,8 @@ impl Judged {
             | Verdict::SrcNat(_)
             | Verdict::Masquerade(_)
             | Verdict::DstNat(_)
-            | Verdict::Redirect(_) => Some(Fate::Drop(DropReason::FilterRule)),
+            | Verdict::Redirect(_)
+            | Verdict::EndpointIndependent(_) => Some(Fate::Drop(DropReason::FilterRule)),
         }
     }
 }

@@ -72,7 +72,8 @@ fn packet<B: Buffer, W: Witness<B>>(
         | Verdict::SrcNat(_)
         | Verdict::Masquerade(_)
         | Verdict::DstNat(_)
-        | Verdict::Redirect(_) => Fate::Pass,
+        | Verdict::Redirect(_)
+        | Verdict::EndpointIndependent(_) => Fate::Pass,
     }
 }
 

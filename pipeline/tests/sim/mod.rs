@@ -28,8 +28,8 @@ use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::{Handover, Outbox};
 use turnpike_pipeline::policy::{
-    Action, Chain, Interface, Match, Matchers, Policy, Route, Rule, Source, StateSet, Table,
-    TableKind, Via,
+    Action, Chain, Interface, Match, Matchers, Policy, PortChoice, Route, Rule, Source, StateSet,
+    Table, TableKind, Via,
 };
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
@@ -339,6 +339,7 @@ pub fn rule(matchers: Matchers, action: Action) -> Rule {
         log: None,
         comment: "".into(),
         disabled: false,
+        port_choice: PortChoice::Preserved,
         source: Source {
             file: "test".into(),
             line: 1,

@@ -4,8 +4,8 @@ use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::ids::IfaceId;
 use turnpike_pipeline::policy::{
-    Action, AddressRange, IpFamily, Matchers, Policy, PortRange, PortSet, RejectWith, Rule,
-    Translation, Unreachable,
+    Action, AddressRange, IpFamily, Matchers, Policy, PortChoice, PortRange, PortSet, RejectWith,
+    Rule, Translation, Unreachable,
 };
 
 use crate::random::Random;
@@ -115,7 +115,7 @@ fn src_nat(random: &mut Random) -> Vec<Rule> {
         first: 2_000,
         last: 2_031,
     };
-    match random.below(6) {
+    match random.below(8) {
         0 => Vec::new(),
         1 => vec![rule(out_wan, Action::Masquerade(Some(few)))],
         2 => {
@@ -134,6 +134,17 @@ fn src_nat(random: &mut Random) -> Vec<Rule> {
                 rule(v4, Action::SrcNat(two)),
                 rule(out_wan, Action::Masquerade(None)),
             ]
+        }
+        3 => {
+            let mapping = Translation {
+                addresses: None,
+                ports: random.chance(50).then_some(few),
+            };
+            let mut mapped = rule(out_wan, Action::EndpointIndependent(mapping));
+            if random.chance(50) {
+                mapped.port_choice = PortChoice::Random;
+            }
+            vec![mapped]
         }
         _ => vec![rule(out_wan, Action::Masquerade(None))],
     }
@@ -159,6 +170,14 @@ fn dst_nat(random: &mut Random) -> Vec<Rule> {
         let mut matchers = to_ports(proto, WAN_IF, 80..=90);
         matchers.family = Some(IpFamily::V4);
         rules.push(rule(matchers, Action::DstNat(to)));
+    }
+    if random.chance(30) {
+        let in_wan = Matchers {
+            in_interface: Some(is(WAN_IF)),
+            ..Matchers::default()
+        };
+        let let_in = Action::EndpointIndependent(Translation::default());
+        rules.push(rule(in_wan, let_in));
     }
     rules
 }

@@ -2,13 +2,13 @@
 
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, PortRange, RejectWith, TableKind, Translation, Unreachable,
+    Action, PortChoice, PortRange, RejectWith, TableKind, Translation, Unreachable,
 };
 
 use super::super::address::Addresses;
 use super::super::port::ToPorts;
 use super::super::section::{Section, or_report, scalar, word};
-use super::super::value::Text;
+use super::super::value::{Switch, Text};
 use super::rule::Context;
 use crate::problem::{Problems, did_you_mean};
 
@@ -28,6 +28,7 @@ enum Verb {
     Masquerade,
     DstNat,
     Redirect,
+    EndpointIndependent,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -56,6 +57,7 @@ const FILTER: Verbs = &[
 const NAT: Verbs = &[
     ("accept", Verb::Accept),
     ("dst-nat", Verb::DstNat),
+    ("endpoint-independent-nat", Verb::EndpointIndependent),
     ("jump", Verb::Jump),
     ("log", Verb::Log),
     ("masquerade", Verb::Masquerade),
@@ -69,22 +71,31 @@ const NAT: Verbs = &[
 const LATER: &[&str] = &[
     "add-dst-to-address-list",
     "add-src-to-address-list",
-    "endpoint-independent-nat",
     "netmap",
     "same",
     "tarpit",
 ];
 
 /// Options that only some actions take.
-const OPTIONS: &[&str] = &["jump-target", "reject-with", "to-addresses", "to-ports"];
+const OPTIONS: &[&str] = &[
+    "jump-target",
+    "randomise-ports",
+    "reject-with",
+    "to-addresses",
+    "to-ports",
+];
 
 impl Verb {
     fn takes(self) -> &'static [&'static str] {
         match self {
             Self::Jump => &["jump-target"],
             Self::Reject => &["reject-with"],
-            Self::SrcNat | Self::DstNat => &["to-addresses", "to-ports"],
-            Self::Masquerade | Self::Redirect => &["to-ports"],
+            Self::SrcNat | Self::EndpointIndependent => {
+                &["randomise-ports", "to-addresses", "to-ports"]
+            }
+            Self::DstNat => &["to-addresses", "to-ports"],
+            Self::Masquerade => &["randomise-ports", "to-ports"],
+            Self::Redirect => &["to-ports"],
             Self::Accept
             | Self::Drop
             | Self::Log
@@ -140,6 +151,9 @@ pub fn decode(
         Verb::Jump => jump(section, context, problems).map(Action::Jump),
         Verb::SrcNat => translation(section, Needs::Addresses, problems).map(Action::SrcNat),
         Verb::DstNat => translation(section, Needs::Something, problems).map(Action::DstNat),
+        Verb::EndpointIndependent => {
+            translation(section, Needs::Nothing, problems).map(Action::EndpointIndependent)
+        }
         Verb::Masquerade => Some(Action::Masquerade(to_ports(section, problems))),
         Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
     }
@@ -252,21 +266,26 @@ pub fn reject_name(with: RejectWith) -> &'static str {
 enum Needs {
     Addresses,
     Something,
+    Nothing,
 }
 
 fn translation(section: Section<'_>, needs: Needs, problems: &mut Problems) -> Option<Translation> {
     let address_node = match needs {
         Needs::Addresses => section.required("to-addresses", "203.0.113.2", problems),
-        Needs::Something => section.field("to-addresses"),
+        Needs::Something | Needs::Nothing => section.field("to-addresses"),
     };
     if address_node.is_none() && section.field("to-ports").is_none() {
-        if needs == Needs::Something {
-            problems.error(
-                section.span(),
-                "dst-nat changes nothing without `to-addresses` or `to-ports`; write one",
-            );
+        match needs {
+            Needs::Addresses => return None,
+            Needs::Something => {
+                problems.error(
+                    section.span(),
+                    "dst-nat changes nothing without `to-addresses` or `to-ports`; write one",
+                );
+                return None;
+            }
+            Needs::Nothing => {}
         }
-        return None;
     }
     let addresses = address_node.and_then(|n| word::<Addresses>(n, problems));
     if let (Some(addresses), Some(node)) = (addresses, address_node) {
@@ -288,4 +307,12 @@ fn to_ports(section: Section<'_>, problems: &mut Problems) -> Option<PortRange> 
     section
         .read("to-ports", problems, word::<ToPorts>)
         .map(|p| p.0)
+}
+
+/// `randomise-ports`.
+pub fn port_choice(section: Section<'_>, problems: &mut Problems) -> PortChoice {
+    match section.read("randomise-ports", problems, word::<Switch>) {
+        Some(Switch::On) => PortChoice::Random,
+        Some(Switch::Off) | None => PortChoice::Preserved,
+    }
 }

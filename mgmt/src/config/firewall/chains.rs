@@ -290,6 +290,7 @@ fn fits_its_chain(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: 
         Action::Masquerade(_) => ("masquerade", &["srcnat"]),
         Action::DstNat(_) => ("dst-nat", &["dstnat"]),
         Action::Redirect(_) => ("redirect", &["dstnat"]),
+        Action::EndpointIndependent(_) => return mapping_options(draft, roots, problems),
         Action::Accept
         | Action::Drop
         | Action::Reject(_)
@@ -309,6 +310,25 @@ fn fits_its_chain(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: 
                 allowed.join(" or ")
             ),
         );
+    }
+}
+
+/// An endpoint-independent mapping is made in srcnat; in dstnat there is nothing to choose.
+fn mapping_options(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
+    if roots.contains(&"srcnat") {
+        return;
+    }
+    for key in ["to-addresses", "to-ports", "randomise-ports"] {
+        if let Some(entry) = draft.section.entry(key) {
+            problems.error(
+                entry.key_span,
+                format!(
+                    "`{key}` does nothing with `endpoint-independent-nat` in {}, which lets in to \
+                     what srcnat has mapped; remove it",
+                    roots.join(" and ")
+                ),
+            );
+        }
     }
 }
 
@@ -387,7 +407,8 @@ fn is_final(action: &Action) -> bool {
         | Action::SrcNat(_)
         | Action::Masquerade(_)
         | Action::DstNat(_)
-        | Action::Redirect(_) => false,
+        | Action::Redirect(_)
+        | Action::EndpointIndependent(_) => false,
     }
 }
 

@@ -99,7 +99,7 @@ fn decide_family(
 
 fn translation(action: &Action) -> Option<Translation> {
     match action {
-        Action::SrcNat(t) | Action::DstNat(t) => Some(*t),
+        Action::SrcNat(t) | Action::DstNat(t) | Action::EndpointIndependent(t) => Some(*t),
         Action::Accept
         | Action::Drop
         | Action::Reject(_)

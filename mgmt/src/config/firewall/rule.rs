@@ -61,7 +61,6 @@ const LATER: &[&str] = &[
     "priority",
     "psd",
     "random",
-    "randomise-ports",
     "routing-mark",
     "routing-table",
     "same-not-by-dst",
@@ -98,6 +97,7 @@ const RAW: Keys = Keys {
         ("connection-state", BEFORE_TRACKING),
         ("connection-nat-state", BEFORE_TRACKING),
         ("reject-with", REJECTS),
+        ("randomise-ports", TRANSLATES),
         ("to-addresses", TRANSLATES),
         ("to-ports", TRANSLATES),
     ],
@@ -107,12 +107,16 @@ const FILTER: Keys = Keys {
     of: "a filter rule",
     known: rule_keys!("connection-state", "connection-nat-state", "reject-with"),
     later: LATER,
-    elsewhere: &[("to-addresses", TRANSLATES), ("to-ports", TRANSLATES)],
+    elsewhere: &[
+        ("randomise-ports", TRANSLATES),
+        ("to-addresses", TRANSLATES),
+        ("to-ports", TRANSLATES),
+    ],
 };
 
 const NAT: Keys = Keys {
     of: "a nat rule",
-    known: rule_keys!("to-addresses", "to-ports"),
+    known: rule_keys!("randomise-ports", "to-addresses", "to-ports"),
     later: LATER,
     elsewhere: &[
         ("connection-state", FIRST_PACKET),
@@ -141,6 +145,7 @@ pub fn decode<'a>(
     let disabled = section.read("disabled", problems, word::<Switch>);
     let mut matchers = matchers::decode(section, context.names, problems);
     let action = action::decode(section, context, problems);
+    let port_choice = action::port_choice(section, problems);
     let log = logging(section, action.as_ref(), problems);
     fit::check(section, &mut matchers, action.as_ref(), problems);
     if problems.errors() > before || section.has_refused() {
@@ -152,6 +157,7 @@ pub fn decode<'a>(
         log,
         comment: comment.unwrap_or_default().0.into(),
         disabled: disabled == Some(Switch::On),
+        port_choice,
         source: Source {
             file: Arc::clone(problems.file()),
             line: node.span.line,

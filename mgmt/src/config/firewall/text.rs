@@ -10,8 +10,8 @@ use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_name;
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, AddressTypeSet, IcmpOptions, IpFamily, Match, NatStateSet, PortRange, Rule, StateSet,
-    Translation,
+    Action, AddressTypeSet, IcmpOptions, IpFamily, Match, NatStateSet, PortChoice, PortRange, Rule,
+    StateSet, Translation,
 };
 
 use super::super::address::show;
@@ -63,6 +63,10 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
         interface_list(l.0)
     });
     action(&rule.action, context, &mut words);
+    match rule.port_choice {
+        PortChoice::Preserved => {}
+        PortChoice::Random => words.plain("randomise-ports", "yes"),
+    }
     if let Some(prefix) = &rule.log {
         words.plain("log", "yes");
         words.plain("log-prefix", prefix);
@@ -115,6 +119,7 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
         Action::DstNat(to) => translation("dst-nat", *to, words),
         Action::Masquerade(ports) => to_ports("masquerade", *ports, words),
         Action::Redirect(ports) => to_ports("redirect", *ports, words),
+        Action::EndpointIndependent(to) => translation("endpoint-independent-nat", *to, words),
     }
 }
 

@@ -48,6 +48,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
         },
         related: None,
         claim: source.claim,
+        mapping: nat::mapping(core, &view),
         steer: source.steer,
         generation: core.program.generation,
         rule: meta.rule.map_or(u32::MAX, |rule| rule.0),

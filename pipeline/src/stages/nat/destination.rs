@@ -1,0 +1,96 @@
+//! Where a new connection goes: dst-nat, redirect, and in through an endpoint-independent mapping.
+
+use turnpike_conntrack::eim::Inbound;
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ports::{PortClaim, PortSpace};
+use turnpike_conntrack::tuple::Tuple;
+
+use super::{own_address, pick, pick_port, single};
+use crate::buffer::Buffer;
+use crate::burst::Meta;
+use crate::drops::DropReason;
+use crate::outbox::Outbox;
+use crate::policy::{AddressRange, NatStateSet, PortRange, Translation};
+use crate::rules::Verdict;
+use crate::stages::ask::{self, Hook};
+use crate::stages::family::Stack;
+use crate::stages::view::View;
+use crate::worker::Core;
+
+/// A connection's tuple after destination translation.
+pub fn destination<F: Stack, B: Buffer, W>(
+    core: &mut Core<W>,
+    packet: (&B, &Meta),
+    incoming: &Tuple<F>,
+    out: &mut Outbox<B>,
+) -> Result<Tuple<F>, DropReason> {
+    let meta = packet.1;
+    let facts = ask::facts(
+        incoming,
+        meta,
+        None,
+        Some(ConnState::New),
+        NatStateSet::default(),
+    );
+    let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
+    match decision.verdict {
+        Verdict::DstNat(Translation { addresses, ports }) => translated(incoming, addresses, ports),
+        Verdict::Redirect(ports) => {
+            let own = meta
+                .in_interface
+                .and_then(|i| own_address(core, i, facts.src));
+            let own = own.ok_or(DropReason::NatNoAddress)?;
+            translated(incoming, Some(single(own)), ports)
+        }
+        // The rule matches where there is a mapping. One that ended just now lets nobody in.
+        Verdict::EndpointIndependent(_) => Ok(inbound(core, incoming).map_or(
+            *incoming,
+            |Inbound { inside, .. }| Tuple {
+                dst: inside.0,
+                dst_port: inside.1,
+                ..*incoming
+            },
+        )),
+        Verdict::Drop => Err(DropReason::FilterRule),
+        Verdict::Accept
+        | Verdict::Reject(_)
+        | Verdict::NoTrack
+        | Verdict::SrcNat(_)
+        | Verdict::Masquerade(_) => Ok(*incoming),
+    }
+}
+
+fn translated<F: Stack>(
+    incoming: &Tuple<F>,
+    addresses: Option<AddressRange>,
+    ports: Option<PortRange>,
+) -> Result<Tuple<F>, DropReason> {
+    let mut translated = *incoming;
+    if let Some(range) = addresses {
+        translated.dst = pick::<F>(range, incoming.src).ok_or(DropReason::NatNoAddress)?;
+    }
+    if let Some(ports) = ports.filter(|_| incoming.proto.has_ports()) {
+        translated.dst_port = pick_port(ports, incoming.dst_port);
+    }
+    Ok(translated)
+}
+
+/// The use of an endpoint-independent mapping by a connection that goes in through it: its
+/// destination is the mapping's external endpoint, and becomes the inside one.
+pub fn mapping<F: Stack, W>(core: &Core<W>, view: &View<F>) -> Option<PortClaim> {
+    let (from, to) = (&view.incoming, &view.outgoing);
+    if (from.dst, from.dst_port) == (to.dst, to.dst_port) {
+        return None;
+    }
+    let found = inbound(core, from)?;
+    (found.inside == (to.dst, to.dst_port)).then_some(found.claim)
+}
+
+/// The live mapping whose external endpoint a packet is for. Queries of ICMP have none: a ping to
+/// the external address is for the gateway, whoever inside has its identifier in use.
+fn inbound<F: Stack, W>(core: &Core<W>, incoming: &Tuple<F>) -> Option<Inbound<F>> {
+    let space = PortSpace::of(incoming.proto).filter(|_| incoming.proto.has_ports())?;
+    let ports = F::pools(&core.program).ports(incoming.dst)?;
+    let key = &core.conntrack.shared().key;
+    ports.inbound(space, incoming.dst_port, key)
+}

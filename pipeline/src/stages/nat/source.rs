@@ -1,0 +1,158 @@
+//! Where a new connection seems to come from: src-nat, masquerade, endpoint-independent mappings.
+
+use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::nat::{
+    Mapping, NatError, PortOrder, SourceRequest, Steer, choose_source, steer,
+};
+use turnpike_conntrack::ports::{PortClaim, Sharing};
+use turnpike_conntrack::tuple::{Address, Tuple};
+
+use super::{own_address, single};
+use crate::buffer::Buffer;
+use crate::burst::{Meta, Way};
+use crate::drops::DropReason;
+use crate::ids::{IfaceId, RuleId};
+use crate::outbox::Outbox;
+use crate::policy::{AddressRange, NatStateSet, PortChoice, PortRange, Translation};
+use crate::rules::Verdict;
+use crate::stages::ask::{self, Hook};
+use crate::stages::family::Stack;
+use crate::stages::view::View;
+use crate::worker::Core;
+
+/// A connection's tuple after source translation, and what it holds for it.
+pub struct Source<F: Stack> {
+    /// The tuple that leaves.
+    pub outgoing: Tuple<F>,
+    /// The external port held, if one is.
+    pub claim: Option<PortClaim>,
+    /// Whether the reply has to be steered to this worker.
+    pub steer: Steer,
+}
+
+/// What the rules want a source to become.
+struct Wanted {
+    addresses: AddressRange,
+    ports: Option<PortRange>,
+    mapping: Mapping,
+}
+
+/// Translates the source of a connection that the filter accepted.
+pub fn source<F: Stack, B: Buffer, W>(
+    core: &mut Core<W>,
+    packet: (&B, &Meta),
+    view: &View<F>,
+    out_interface: Option<IfaceId>,
+    out: &mut Outbox<B>,
+) -> Result<Source<F>, DropReason> {
+    let meta = packet.1;
+    let steer = steering(core, view, out_interface);
+    let untranslated = Source {
+        outgoing: view.outgoing,
+        claim: None,
+        steer,
+    };
+    let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
+        return Ok(untranslated);
+    };
+    let nat_state = if view.incoming == view.outgoing {
+        0
+    } else {
+        NatStateSet::DSTNAT
+    };
+    let facts = ask::facts(
+        &view.outgoing,
+        meta,
+        Some(out_interface),
+        Some(ConnState::New),
+        NatStateSet(nat_state),
+    );
+    let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
+    let (Translation { addresses, ports }, mapping) = match decision.verdict {
+        Verdict::SrcNat(to) => {
+            let own = to.addresses.unwrap_or(single(facts.src));
+            let addresses = Some(own);
+            (Translation { addresses, ..to }, Mapping::PerConnection)
+        }
+        Verdict::Masquerade(ports) => {
+            let addresses = None;
+            (Translation { addresses, ports }, Mapping::PerConnection)
+        }
+        Verdict::EndpointIndependent(to) => (to, Mapping::EndpointIndependent),
+        Verdict::Drop => return Err(DropReason::FilterRule),
+        Verdict::Accept
+        | Verdict::Reject(_)
+        | Verdict::NoTrack
+        | Verdict::DstNat(_)
+        | Verdict::Redirect(_) => return Ok(untranslated),
+    };
+    let own = || own_address(core, out_interface, facts.dst).map(single);
+    let wanted = Wanted {
+        addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
+        ports,
+        mapping,
+    };
+    let order = order(core, decision.rule);
+    choose(core, view, out_interface, &wanted, order)
+}
+
+/// Takes an external port from the pools.
+fn choose<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: IfaceId,
+    wanted: &Wanted,
+    order: PortOrder,
+) -> Result<Source<F>, DropReason> {
+    let of_family = |ip| F::Addr::from_ip(ip).ok_or(DropReason::NatNoAddress);
+    let request = SourceRequest {
+        tuple: view.outgoing,
+        inside: (view.incoming.src, view.incoming.src_port),
+        addresses: (
+            of_family(wanted.addresses.first)?,
+            of_family(wanted.addresses.last)?,
+        ),
+        ports: wanted.ports.map(|p| (p.first, p.last)),
+        sharing: if view.incoming == view.outgoing {
+            Sharing::Shared
+        } else {
+            Sharing::Exclusive
+        },
+        mapping: wanted.mapping,
+        order,
+    };
+    let egress = core.program.interfaces.find(out_interface);
+    let port = egress.and_then(|e| core.program.interfaces.port(e.port));
+    let port = port.ok_or(DropReason::InterfaceDown)?;
+    let key = &core.conntrack.shared().key;
+    let pools = F::pools(&core.program);
+    match choose_source(pools, &request, &port.distribution, core.id, key) {
+        Ok(chosen) => Ok(Source {
+            outgoing: chosen.tuple,
+            claim: chosen.claim,
+            steer: chosen.steer,
+        }),
+        Err(NatError::PortsExhausted) => Err(DropReason::NatPortsExhausted),
+        Err(NatError::NoPool) => Err(DropReason::NatNoAddress),
+    }
+}
+
+/// Which port the deciding rule wants tried first.
+fn order<W>(core: &mut Core<W>, rule: Option<RuleId>) -> PortOrder {
+    let rule = rule.and_then(|id| core.program.rules.find(id));
+    match rule.map(|rule| rule.port_choice) {
+        Some(PortChoice::Random) => PortOrder::Random(core.random.number()),
+        Some(PortChoice::Preserved) | None => PortOrder::Preserve,
+    }
+}
+
+/// Whether replies of a connection would land on another worker if nobody told them.
+fn steering<F: Stack, W>(core: &Core<W>, view: &View<F>, out_interface: Option<IfaceId>) -> Steer {
+    let interfaces = &core.program.interfaces;
+    let port = out_interface
+        .and_then(|i| interfaces.find(i))
+        .and_then(|i| interfaces.port(i.port));
+    port.map_or(Steer::No, |port| {
+        steer(&port.distribution, &view.outgoing.inverse(), core.id)
+    })
+}
