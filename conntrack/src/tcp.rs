@@ -37,7 +37,10 @@ pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpW
         (TcpState::SynSent as u8, window, timeouts.tcp_syn_sent)
     } else {
         let window = TcpWindow::picked_up(tcp, len);
-        let timeout = timeouts.tcp_established.min(timeouts.tcp_unacked);
+        let mut timeout = timeouts.tcp_established.min(timeouts.tcp_unacked);
+        if window.closed() {
+            timeout = timeout.min(timeouts.tcp_max_retrans);
+        }
         (TcpState::Established as u8, window, timeout)
     }
 }
@@ -95,7 +98,7 @@ impl Tcp<'_> {
         };
         let liberal = config.liberal_tcp;
         match self.window.check(old, from, kind, tcp, len, liberal) {
-            Fit::Out => Step::Invalid(InvalidReason::OutOfWindow),
+            Fit::Out => self.outside(from, kind, &config.timeouts),
             Fit::Stray => Step::Ignored,
             Fit::In | Fit::Tolerated => self.enter(old, new, kind, config),
         }
@@ -121,9 +124,22 @@ impl Tcp<'_> {
         }
     }
 
+    /// A segment outside the window. Where both sides end what is followed here out of step, the
+    /// entry need not stay for days.
+    fn outside(&mut self, from: Direction, kind: Kind, timeouts: &Timeouts) -> Step {
+        let reason = InvalidReason::OutOfWindow;
+        let ends = matches!(kind, Kind::Fin | Kind::Rst) && self.flags.contains(Flags::ASSURED);
+        if ends && self.window.ended_outside(from) {
+            Step::Doubtful(reason, timeouts.tcp_unacked)
+        } else {
+            Step::Invalid(reason)
+        }
+    }
+
     /// The connection is in state `new` after a segment that belongs to it.
     fn enter(&mut self, old: TcpState, new: TcpState, kind: Kind, config: &TrackingConfig) -> Step {
         *self.state = new as u8;
+        self.window.in_step();
         if new == TcpState::SynSent2 {
             self.window.opened_at_once();
         }
@@ -133,11 +149,11 @@ impl Tcp<'_> {
         }
         match kind {
             // Refused, or given up: there was no connection, and nothing is left of it.
-            Kind::Rst if new == TcpState::Close => Step::Keep(Duration::ZERO),
+            Kind::Rst => Step::Keep(Duration::ZERO),
             // A host that goes on asking for what is not answered must not keep an entry, and the
             // port it holds, for ever.
             Kind::Syn if old == TcpState::SynSent => Step::Ignored,
-            Kind::Rst | Kind::Syn | Kind::SynAck | Kind::Fin | Kind::Ack => Step::Keep(timeout),
+            Kind::Syn | Kind::SynAck | Kind::Fin | Kind::Ack => Step::Keep(timeout),
         }
     }
 
@@ -177,10 +193,13 @@ impl Tcp<'_> {
             self.flags.without(Flags::DYING)
         };
         let normal = timeout(new, timeouts);
-        if self.window.repeats() >= REPEATS || self.window.closed() {
+        let silent = !seen_reply && new == TcpState::Established;
+        if self.window.repeats() >= REPEATS {
             normal.min(timeouts.tcp_max_retrans)
-        } else if self.window.unacked() || (!seen_reply && new == TcpState::Established) {
+        } else if self.window.unacked() || silent {
             normal.min(timeouts.tcp_unacked)
+        } else if self.window.closed() {
+            normal.min(timeouts.tcp_max_retrans)
         } else {
             normal
         }

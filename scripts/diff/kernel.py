@@ -114,11 +114,11 @@ class Router:
         result = model.Result(None, [], packet)
         out = self.through(step.side, packet)
         for side, frame in out:
-            state, reply, bare = unmark(frame)
+            state, _, bare = unmark(frame)
             if state:
                 result.state = state
-                if not reply:
-                    self.translations.learn(packet, bare)
+            if state == "new":
+                self.translations.learn(packet, bare)
             result.out.append((side, bare))
         return result
 

@@ -114,6 +114,8 @@ def main():
     args = arguments()
     items = [item for item in scenarios.every(args.seed, args.count)
              if fnmatch.fnmatch(item.name, args.only)]
+    if len({item.name for item in items}) < len(items):
+        raise SystemExit("two scenarios have one name")
     if not items:
         raise SystemExit(f"no scenario is called {args.only}")
     router, gateway = kernel.Router(args.router), turnpike.Gateway(args.binary, args.folder)

@@ -96,7 +96,7 @@ def strays(family):
     yield "syn-ack-wrong-ack", talk().say("c", "S").say("s", "SA", ack=55).say("s", "SA", seq=0, ack=1)
     yield "first-ack-wrong", talk().say("c", "S").say("s", "SA").say("c", "A", ack=99999).say("c", "A")
     for flags in ("", "F", "SF", "SR", "FR", "SAF", "SAR", "FSRPAUEC", "P", "U", "SU", "SAU", "RU",
-                  "RPA", "FPU", "SP", "SAP", "SAP", "E", "C", "RF"):
+                  "RPA", "FPU", "SP", "SAP", "E", "C", "RF"):
         yield f"flags-{flags or 'none'}", talk().handshake().say("c", flags).data("c")
         yield f"flags-first-{flags or 'none'}", talk().say("c", flags).say("s", "SA")
 
