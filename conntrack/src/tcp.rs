@@ -49,7 +49,7 @@ pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpW
 enum Reset {
     /// Its number was acknowledged long ago.
     Old,
-    /// It answers a challenge ACK, with the number that the challenge named.
+    /// It answers a SYN or a challenge ACK that was let through, with the number that this named.
     Answer,
     /// It ends the connection, if it is in the window.
     Exact,
@@ -80,7 +80,7 @@ impl Tcp<'_> {
                 }
                 None => return Step::Ignored,
             },
-            To::Go(TcpState::Close) if kind == Kind::Rst => match self.reset(old, from, tcp.seq) {
+            To::Go(TcpState::Close) if kind == Kind::Rst => match self.reset(old, from, tcp) {
                 Reset::Old => return Step::Invalid(InvalidReason::OutOfWindow),
                 Reset::Answer => return self.enter(old, TcpState::Close, kind, config),
                 Reset::Exact => TcpState::Close,
@@ -105,19 +105,20 @@ impl Tcp<'_> {
     }
 
     /// What a reset is to the connection.
-    fn reset(&self, old: TcpState, from: Direction, seq: u32) -> Reset {
-        if old == TcpState::SynSent
-            && from == Direction::Original
-            && self.window.answers_challenge(seq)
+    fn reset(&self, old: TcpState, from: Direction, tcp: &TcpSegment) -> Reset {
+        let challenged = old == TcpState::SynSent && from == Direction::Original;
+        if self.window.answers_ignored_syn(from, tcp)
+            || challenged && self.window.answers_challenge(tcp.seq)
         {
             return Reset::Answer;
         }
-        if self.window.reset_is_old(from, seq) {
+        if self.window.reset_is_old(from, tcp.seq) {
             return Reset::Old;
         }
         // RFC 5961: a reset that is in the window but not exact makes the receiver send a
         // challenge ACK. It passes, and only the exact one ends the connection.
-        if old != TcpState::Established || self.window.reset_is_exact(from, seq) {
+        let agreed = old == TcpState::Established && self.flags.contains(Flags::ASSURED);
+        if !agreed || self.window.reset_is_exact(from, tcp.seq) {
             Reset::Exact
         } else {
             Reset::Challenged
@@ -172,6 +173,7 @@ impl Tcp<'_> {
             self.window.restart_from_ignored_syn();
             return Some(TcpState::SynReceived);
         }
+        self.window.in_step();
         match kind {
             Kind::Syn => self.window.ignored_syn(from, tcp, len),
             Kind::Ack if old == TcpState::SynSent => self.window.challenged(tcp),

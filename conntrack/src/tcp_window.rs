@@ -431,10 +431,11 @@ impl TcpWindow {
         self.flags[from.flip().index()] & ENDED_OUTSIDE != 0
     }
 
-    /// Forgets such ends, and a challenge: something fitting was seen.
+    /// Forgets such ends, and what was let through: something else was seen since.
     pub(crate) fn in_step(&mut self) {
-        if self.memory() == Memory::Challenge {
-            self.remember(Memory::Nothing);
+        match self.memory() {
+            Memory::Syn { .. } | Memory::Challenge => self.remember(Memory::Nothing),
+            Memory::Ack { .. } | Memory::Nothing => {}
         }
         self.flags[0] &= !ENDED_OUTSIDE;
         self.flags[1] &= !ENDED_OUTSIDE;

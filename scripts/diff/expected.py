@@ -85,6 +85,12 @@ def challenged(item, kernel, ours):
         model.timeout_name(kernel.timeout) in ("tcp_timeout_close", "tcp_timeout_unacknowledged")
 
 
+def behind_last_byte(item, kernel, ours):
+    """Only Turnpike took the last reset for an exact one."""
+    return kernel.state != "close" and ours.state == "close" and any(
+        reset_end(step.packet) is not None for step in item.steps)
+
+
 def unseen_window(_item, kernel, ours):
     """The window in force was never taken note of."""
     return kernel.state == ours.state == "established" and \
@@ -97,6 +103,8 @@ ENTRIES = [
     Difference("challenged-reset-changes-nothing", "a reset that is not exact leaves the timeout "
                "alone: whoever guesses one in the window must not shorten a connection's life "
                "(RFC 5961 3.2)", challenged),
+    Difference("reset-behind-the-last-byte", "a reset right behind the last byte its sender has "
+               "sent is exact, whatever the other side has said since", behind_last_byte),
     Difference("unseen-window-is-open", "a window that was never looked at is not taken for a "
                "closed one", unseen_window),
 ]

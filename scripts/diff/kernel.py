@@ -110,7 +110,7 @@ class Router:
         """Sends one step's packet in and waits until the router is done with it."""
         packet = step.packet
         if step.side == OUTSIDE and step.carry:
-            packet = self.translations.carry(packet)
+            packet = self.translations.carry(packet, self.fences)
         result = model.Result(None, [], packet)
         out = self.through(step.side, packet)
         for side, frame in out:
@@ -118,7 +118,7 @@ class Router:
             if state:
                 result.state = state
             if state == "new":
-                self.translations.learn(packet, bare)
+                self.translations.learn(packet, bare, self.fences - 1)
             result.out.append((side, bare))
         return result
 

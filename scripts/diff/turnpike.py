@@ -101,18 +101,19 @@ class Gateway:
         until nothing new is learned."""
         translations = self.translations = model.Translations()
         while True:
-            fed = [translations.carry(step.packet) if step.side == OUTSIDE and step.carry
-                   else step.packet for step in steps]
+            fed = [translations.carry(step.packet, when)
+                   if step.side == OUTSIDE and step.carry else step.packet
+                   for when, step in enumerate(steps)]
             times = clock(steps)
             inputs = {side: [(time, packet) for step, time, packet in zip(steps, times, fed)
                              if step.side == side] for side in (INSIDE, OUTSIDE)}
             self.replay(config(options), inputs)
             results = self.results(steps, times, fed)
             known = len(translations.known)
-            for step, result in zip(steps, results):
+            for when, (step, result) in enumerate(zip(steps, results)):
                 for _, out in result.out:
                     if step.side == INSIDE and result.state == "new":
-                        translations.learn(result.fed, out)
+                        translations.learn(result.fed, out, when)
             if len(translations.known) == known:
                 return results
 

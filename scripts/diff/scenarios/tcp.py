@@ -66,6 +66,10 @@ def reopenings(family):
     yield "reopened-in-fin-wait", again(talk().handshake().say("c", "FA"))
     yield "reopened-in-last-ack", again(talk().handshake().say("c", "FA").say("s", "FA"))
     yield "reopened-in-close-wait", again(talk().handshake().say("c", "FA").say("s", "A"))
+    yield "reopened-and-refused", talk().handshake().data("c").say("c", "S", seq=90000).say(
+        "s", "RA", seq=-500000, ack=90001).say("c", "S", seq=90000)
+    yield "challenge-ack-in-last-ack", talk().handshake().say("c", "FA").say("s", "FA", ack=1).say(
+        "c", "S", seq=90000).say("s", "A", ack=2).say("c", "R", seq=2)
     yield "syn-new-number", talk().say("c", "S").say("c", "S", seq=5000).say("s", "SA").say("c", "A")
     yield "challenge-ack-to-syn", talk().handshake().data("c").say("c", "S", seq=90000).say(
         "s", "A").say("c", "R", seq=101).say("c", "S", seq=90001).say("s", "SA", seq=70000).say("c", "A")
