@@ -60,22 +60,39 @@ def reset_end(packet):
     return int.from_bytes(packet[at + 4:at + 8], "big") + len(packet) - at - (packet[at + 12] >> 4) * 4
 
 
-PACKETS = [
-    Difference("syn-opens-anew", "after a reset both sides have forgotten the connection, so a "
-               "SYN of either is new and the rules judge it as such", opens_anew),
-    Difference("reset-must-fit", "a reset outside the window, or one that answers no SYN, is "
-               "invalid whatever the state and the switches (RFC 5961 3.2, RFC 9293 3.10.7.3)",
-               reset_must_fit),
-    Difference("reset-moves-no-window", "a reset that may be challenged does not count as data "
-               "sent, so nobody can acknowledge it (RFC 5961 3.2)", acknowledges_reset),
-]
+def refused_at_the_door(finding):
+    """A packet whose upper header does not add up."""
+    return "l4-truncated" in finding.ours.verdict and finding.kernel.state == "invalid"
 
 
-def counted(_item, kernel, ours):
-    """Only the counts differ, and Turnpike counts more."""
-    same = (kernel.state, kernel.timeout, kernel.assured, kernel.seen_reply) == \
-        (ours.state, ours.timeout, ours.assured, ours.seen_reply)
-    return same and all(a <= b for a, b in zip(kernel.packets, ours.packets))
+def short_quote(finding):
+    """An error that quotes less than eight bytes behind the IP header."""
+    seen = pk.read(finding.scenario.steps[finding.step].packet)
+    return seen.icmp and not seen.quote and (finding.kernel.state, finding.ours.state) == \
+        ("related", "invalid")
+
+
+def node_information(finding):
+    """Type 139 or 140 of ICMPv6."""
+    seen = pk.read(finding.scenario.steps[finding.step].packet)
+    return seen.version == 6 and seen.icmp and seen.icmp[0] in (139, 140) \
+        and finding.ours.state == "invalid"
+
+
+def fragment(finding):
+    """Whether the packet where the two part is a fragment that made Turnpike drop."""
+    step = finding.scenario.steps[finding.step]
+    return pk.read(step.packet).fragment and "fragment-invalid" in finding.ours.verdict
+
+
+def overlapping(finding):
+    """The kernel put fragments together of which one lies inside another."""
+    return fragment(finding) and finding.kernel.state in ("new", "established")
+
+
+def lone_fragment(finding):
+    """The kernel sent a fragment on that it could put together with nothing."""
+    return fragment(finding) and finding.kernel.state == "invalid"
 
 
 def challenged(item, kernel, ours):
@@ -91,11 +108,45 @@ def behind_last_byte(item, kernel, ours):
         reset_end(step.packet) is not None for step in item.steps)
 
 
+def after_syn(item, kernel, ours):
+    """Only the kernel took the last reset for an end, since a SYN was let through before."""
+    syns = [step for step in item.steps if step.packet[pk.read(step.packet).l4 + 13] & 0x17 == pk.SYN]
+    return kernel.state == "close" != ours.state and len(syns) > 1 and any(
+        reset_end(step.packet) is not None for step in item.steps)
+
+
 def unseen_window(_item, kernel, ours):
     """The window in force was never taken note of."""
     return kernel.state == ours.state == "established" and \
         model.timeout_name(kernel.timeout) == "tcp_timeout_max_retrans"
 
+
+PACKETS = [
+    Difference("syn-opens-anew", "after a reset both sides have forgotten the connection, so a "
+               "SYN of either is new and the rules judge it as such", opens_anew),
+    Difference("reset-must-fit", "a reset outside the window, or one that answers no SYN, is "
+               "invalid whatever the state and the switches (RFC 5961 3.2, RFC 9293 3.10.7.3)",
+               reset_must_fit),
+    Difference("reset-moves-no-window", "a reset that may be challenged does not count as data "
+               "sent, so nobody can acknowledge it (RFC 5961 3.2)", acknowledges_reset),
+    Difference("malformed-is-dropped", "a packet whose headers contradict its length is dropped at "
+               "the door, counted by reason; it never meets a rule", refused_at_the_door),
+    Difference("errors-quote-eight-bytes", "an ICMP error that quotes less than RFC 792 asks for "
+               "is about nothing", short_quote),
+    Difference("node-information-is-no-query", "RFC 4620 has no identifier: translated, the "
+               "question itself would change", node_information),
+    Difference("overlap-spoils", "a fragment over another spoils the packet, unless it repeats "
+               "it exactly (RFC 8200 4.5, RFC 5722; in IPv4 too)", overlapping),
+    Difference("malformed-fragments-go-no-further", "a fragment that fits nowhere is dropped and "
+               "counted; no rule could look at what it carries", lone_fragment),
+]
+
+
+def counted(_item, kernel, ours):
+    """Only the counts differ, and Turnpike counts more."""
+    same = (kernel.state, kernel.timeout, kernel.assured, kernel.seen_reply) == \
+        (ours.state, ours.timeout, ours.assured, ours.seen_reply)
+    return same and all(a <= b for a, b in zip(kernel.packets, ours.packets))
 
 ENTRIES = [
     Difference("every-packet-counts", "a packet that passes counts for its connection, one that "
@@ -105,6 +156,8 @@ ENTRIES = [
                "(RFC 5961 3.2)", challenged),
     Difference("reset-behind-the-last-byte", "a reset right behind the last byte its sender has "
                "sent is exact, whatever the other side has said since", behind_last_byte),
+    Difference("reset-after-a-syn-is-exact", "a SYN that was let through does not make resets in "
+               "the window good enough (RFC 5961 3.2)", after_syn),
     Difference("unseen-window-is-open", "a window that was never looked at is not taken for a "
                "closed one", unseen_window),
 ]

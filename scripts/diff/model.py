@@ -77,6 +77,7 @@ class Result:
     state: str
     out: list
     fed: bytes = b""
+    verdict: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -93,8 +93,7 @@ def tell(finding, seed):
         print(f"  {number + 1:3} {step.side}  {pk.words(step.packet)}")
     for name, result in (("kernel", finding.kernel), ("turnpike", finding.ours)):
         out = "; ".join(f"{side} {pk.words(p)}" for side, p in result.out) or "nothing"
-        verdict = getattr(result, "verdict", "")
-        print(f"  {name:8} state {result.state} {verdict} out: {out}")
+        print(f"  {name:8} state {result.state} {result.verdict} out: {out}")
     print(f"  again: scripts/diff-kernel --seed {seed} --only '{item.name}'")
 
 

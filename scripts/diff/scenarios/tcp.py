@@ -95,6 +95,10 @@ def strays(family):
     yield "reset-in-syn-sent", talk().say("c", "S").say("s", "R", seq=0).say("s", "SA", seq=0)
     yield "reset-wrong-ack", talk().say("c", "S").say("s", "RA", seq=0, ack=999).say("s", "SA", seq=0)
     yield "reset-ack-zero", talk().handshake().data("c").say("s", "RA", ack=-1000)
+    yield "reset-behind-data-in-flight", talk().handshake().say("c", "PA", size=100).say(
+        "s", "PA", size=50, ack=1).say("c", "R", seq=101)
+    yield "reset-after-a-syn", talk().handshake().data("c").say("c", "S", seq=0).say(
+        "c", "R", seq=300)
     yield "reset-twice", talk().handshake().say("c", "R").say("c", "R").say("s", "R")
     yield "ack-of-nothing-sent", talk().handshake().say("s", "A", ack=5000).data("c")
     yield "syn-ack-wrong-ack", talk().say("c", "S").say("s", "SA", ack=55).say("s", "SA", seq=0, ack=1)
