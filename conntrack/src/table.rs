@@ -241,6 +241,13 @@ impl<F: Family> Table<F> {
             Step::Keep(timeout) => self.refresh(flow.id, timeout, now),
             Step::Ignored => {}
             Step::Invalid(reason) => return Tracked::Invalid(reason),
+            Step::Doubtful(reason, timeout) => {
+                let left = remaining(self.hot[at(flow.id)].deadline, wrapping(now.as_millis()));
+                if left > millis(timeout) {
+                    self.refresh(flow.id, timeout, now);
+                }
+                return Tracked::Invalid(reason);
+            }
             Step::Reopen => {
                 self.end(flow.id, Cause::Reopened);
                 return Tracked::Reopen;

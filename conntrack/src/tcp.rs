@@ -37,7 +37,10 @@ pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpW
         (TcpState::SynSent as u8, window, timeouts.tcp_syn_sent)
     } else {
         let window = TcpWindow::picked_up(tcp, len);
-        let timeout = timeouts.tcp_established.min(timeouts.tcp_unacked);
+        let mut timeout = timeouts.tcp_established.min(timeouts.tcp_unacked);
+        if window.closed() {
+            timeout = timeout.min(timeouts.tcp_max_retrans);
+        }
         (TcpState::Established as u8, window, timeout)
     }
 }
@@ -46,7 +49,7 @@ pub(crate) fn open(tcp: &TcpSegment, len: u32, timeouts: &Timeouts) -> (u8, TcpW
 enum Reset {
     /// Its number was acknowledged long ago.
     Old,
-    /// It answers a challenge ACK, with the number that the challenge named.
+    /// It answers a SYN or a challenge ACK that was let through, with the number that this named.
     Answer,
     /// It ends the connection, if it is in the window.
     Exact,
@@ -77,7 +80,7 @@ impl Tcp<'_> {
                 }
                 None => return Step::Ignored,
             },
-            To::Go(TcpState::Close) if kind == Kind::Rst => match self.reset(old, from, tcp.seq) {
+            To::Go(TcpState::Close) if kind == Kind::Rst => match self.reset(old, from, tcp) {
                 Reset::Old => return Step::Invalid(InvalidReason::OutOfWindow),
                 Reset::Answer => return self.enter(old, TcpState::Close, kind, config),
                 Reset::Exact => TcpState::Close,
@@ -95,35 +98,49 @@ impl Tcp<'_> {
         };
         let liberal = config.liberal_tcp;
         match self.window.check(old, from, kind, tcp, len, liberal) {
-            Fit::Out => Step::Invalid(InvalidReason::OutOfWindow),
+            Fit::Out => self.outside(from, kind, &config.timeouts),
             Fit::Stray => Step::Ignored,
             Fit::In | Fit::Tolerated => self.enter(old, new, kind, config),
         }
     }
 
     /// What a reset is to the connection.
-    fn reset(&self, old: TcpState, from: Direction, seq: u32) -> Reset {
-        if old == TcpState::SynSent
-            && from == Direction::Original
-            && self.window.answers_challenge(seq)
+    fn reset(&self, old: TcpState, from: Direction, tcp: &TcpSegment) -> Reset {
+        let challenged = old == TcpState::SynSent && from == Direction::Original;
+        if self.window.answers_ignored_syn(from, tcp)
+            || challenged && self.window.answers_challenge(tcp.seq)
         {
             return Reset::Answer;
         }
-        if self.window.reset_is_old(from, seq) {
+        if self.window.reset_is_old(from, tcp.seq) {
             return Reset::Old;
         }
         // RFC 5961: a reset that is in the window but not exact makes the receiver send a
         // challenge ACK. It passes, and only the exact one ends the connection.
-        if old != TcpState::Established || self.window.reset_is_exact(from, seq) {
+        let agreed = old == TcpState::Established && self.flags.contains(Flags::ASSURED);
+        if !agreed || self.window.reset_is_exact(from, tcp.seq) {
             Reset::Exact
         } else {
             Reset::Challenged
         }
     }
 
+    /// A segment outside the window. Where both sides end what is followed here out of step, the
+    /// entry need not stay for days.
+    fn outside(&mut self, from: Direction, kind: Kind, timeouts: &Timeouts) -> Step {
+        let reason = InvalidReason::OutOfWindow;
+        let ends = matches!(kind, Kind::Fin | Kind::Rst) && self.flags.contains(Flags::ASSURED);
+        if ends && self.window.ended_outside(from) {
+            Step::Doubtful(reason, timeouts.tcp_unacked)
+        } else {
+            Step::Invalid(reason)
+        }
+    }
+
     /// The connection is in state `new` after a segment that belongs to it.
     fn enter(&mut self, old: TcpState, new: TcpState, kind: Kind, config: &TrackingConfig) -> Step {
         *self.state = new as u8;
+        self.window.in_step();
         if new == TcpState::SynSent2 {
             self.window.opened_at_once();
         }
@@ -133,11 +150,11 @@ impl Tcp<'_> {
         }
         match kind {
             // Refused, or given up: there was no connection, and nothing is left of it.
-            Kind::Rst if new == TcpState::Close => Step::Keep(Duration::ZERO),
+            Kind::Rst => Step::Keep(Duration::ZERO),
             // A host that goes on asking for what is not answered must not keep an entry, and the
             // port it holds, for ever.
             Kind::Syn if old == TcpState::SynSent => Step::Ignored,
-            Kind::Rst | Kind::Syn | Kind::SynAck | Kind::Fin | Kind::Ack => Step::Keep(timeout),
+            Kind::Syn | Kind::SynAck | Kind::Fin | Kind::Ack => Step::Keep(timeout),
         }
     }
 
@@ -156,6 +173,7 @@ impl Tcp<'_> {
             self.window.restart_from_ignored_syn();
             return Some(TcpState::SynReceived);
         }
+        self.window.in_step();
         match kind {
             Kind::Syn => self.window.ignored_syn(from, tcp, len),
             Kind::Ack if old == TcpState::SynSent => self.window.challenged(tcp),
@@ -177,10 +195,13 @@ impl Tcp<'_> {
             self.flags.without(Flags::DYING)
         };
         let normal = timeout(new, timeouts);
-        if self.window.repeats() >= REPEATS || self.window.closed() {
+        let silent = !seen_reply && new == TcpState::Established;
+        if self.window.repeats() >= REPEATS {
             normal.min(timeouts.tcp_max_retrans)
-        } else if self.window.unacked() || (!seen_reply && new == TcpState::Established) {
+        } else if self.window.unacked() || silent {
             normal.min(timeouts.tcp_unacked)
+        } else if self.window.closed() {
+            normal.min(timeouts.tcp_max_retrans)
         } else {
             normal
         }

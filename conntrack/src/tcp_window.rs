@@ -34,6 +34,8 @@ const ACKED: u8 = 1 << 4;
 const CLOSED: u8 = 1 << 5;
 /// Both sides opened at once.
 const SIMULTANEOUS: u8 = 1 << 6;
+/// It has sent a FIN or a reset that fits no window, and nothing fitting was seen since.
+const ENDED_OUTSIDE: u8 = 1 << 7;
 
 /// What one side has sent and offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -125,7 +127,7 @@ impl TcpWindow {
             max_window: offered,
             max_ack: tcp.ack,
         };
-        window.flags[0] |= ACKED;
+        window.flags[0] |= ACKED | closed(u32::from(tcp.window));
         window
     }
 
@@ -185,7 +187,10 @@ impl TcpWindow {
         let (sender, receiver) = (&self.sides[s], &self.sides[r]);
         let fit = Bounds::of(sender, receiver).judge(tcp.seq, seen.end, sack);
         if fit == Fit::In {
-            self.account(kind, seen, ack, sack);
+            // A reset says nothing of what its sender has sent: the text in it is for people.
+            if kind != Kind::Rst {
+                self.account(kind, seen, ack, sack);
+            }
             return Fit::In;
         }
         if fit == Fit::Stray && after(tcp.seq, self.sides[s].max_end) {
@@ -240,11 +245,9 @@ impl TcpWindow {
         if ack == receiver.end {
             self.flags[r] &= !UNACKED;
         }
-        self.flags[0] &= !CLOSED;
-        if offered == 0 && kind != Kind::Rst {
-            self.flags[0] |= CLOSED;
-        }
         if kind == Kind::Ack {
+            self.flags[0] &= !CLOSED;
+            self.flags[0] |= closed(offered);
             self.repeat(seen);
         }
     }
@@ -421,6 +424,23 @@ impl TcpWindow {
         self.memory() == Memory::Challenge && self.last == seq
     }
 
+    /// Notes a FIN or reset from `from` that fits no window. Whether the other side has sent one
+    /// too: then both have ended what is followed here out of step.
+    pub(crate) fn ended_outside(&mut self, from: Direction) -> bool {
+        self.flags[from.index()] |= ENDED_OUTSIDE;
+        self.flags[from.flip().index()] & ENDED_OUTSIDE != 0
+    }
+
+    /// Forgets such ends, and what was let through: something else was seen since.
+    pub(crate) fn in_step(&mut self) {
+        match self.memory() {
+            Memory::Syn { .. } | Memory::Challenge => self.remember(Memory::Nothing),
+            Memory::Ack { .. } | Memory::Nothing => {}
+        }
+        self.flags[0] &= !ENDED_OUTSIDE;
+        self.flags[1] &= !ENDED_OUTSIDE;
+    }
+
     /// Notes that both sides have opened at once.
     pub(crate) fn opened_at_once(&mut self) {
         self.flags[0] |= SIMULTANEOUS;
@@ -542,6 +562,11 @@ impl<'a> Seen<'a> {
             end: tcp.seq.wrapping_add(len).wrapping_add(controls),
         }
     }
+}
+
+/// The flag of a side that offers this window.
+fn closed(offered: u32) -> u8 {
+    if offered == 0 { CLOSED } else { 0 }
 }
 
 /// Whether `a` lies before `b` on the circle of sequence numbers.

@@ -86,6 +86,9 @@ pub(crate) enum Step {
     Ignored,
     /// It does not belong to the connection.
     Invalid(InvalidReason),
+    /// It does not either, and makes it doubtful that the connection lives: it may stay idle for
+    /// so long at the most.
+    Doubtful(InvalidReason, Duration),
     /// It opens a new connection in this one's place.
     Reopen,
 }

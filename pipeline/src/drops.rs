@@ -91,7 +91,7 @@ drop_reasons! {
     NatPortsExhausted = "nat-ports-exhausted",
     /// The translation needs an address that the interface does not have.
     NatNoAddress = "nat-no-address",
-    /// The packet cannot carry the translation: a malformed quoted packet, for one.
+    /// The packet cannot carry the translation: a malformed quoted packet, or a redirect.
     NatUntranslatable = "nat-untranslatable",
     /// No room to hold the packet while its neighbour is resolved.
     NeighbourQueueFull = "neighbour-queue-full",

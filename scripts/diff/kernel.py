@@ -10,6 +10,7 @@ import select
 import socket
 import struct
 import subprocess
+import time
 
 import model
 import packet as pk
@@ -53,6 +54,7 @@ def rules():
         f"    ip daddr {WAN[4]}.20 udp dport 80 dnat ip to 100.96.0.2:8080",
         f"    ip daddr {WAN[4]}.21 dnat ip to 100.96.0.3",
         f"    ip6 daddr {WAN[6]}:20 tcp dport 80 dnat ip6 to [fd96::2]:8080",
+        f"    ip6 daddr {WAN[6]}:20 udp dport 80 dnat ip6 to [fd96::2]:8080",
         f"    ip6 daddr {WAN[6]}:21 dnat ip6 to fd96::3", "  }",
         "  chain sources { type nat hook postrouting priority srcnat;",
         '    iifname "lan" oifname "lan" masquerade',
@@ -97,6 +99,9 @@ class Router:
         """Loads the rules and forgets every connection."""
         self.run("nft", "-f", "-", text="flush ruleset\n" + (text or rules()))
         self.run("conntrack", "-F")
+        time.sleep(0.1)
+        for side in self.sockets:
+            self.drain(side)
 
     def set(self, options):
         """Sets the switches and the timeouts."""
@@ -110,15 +115,15 @@ class Router:
         """Sends one step's packet in and waits until the router is done with it."""
         packet = step.packet
         if step.side == OUTSIDE and step.carry:
-            packet = self.translations.carry(packet)
+            packet = self.translations.carry(packet, self.fences)
         result = model.Result(None, [], packet)
         out = self.through(step.side, packet)
         for side, frame in out:
-            state, reply, bare = unmark(frame)
+            state, _, bare = unmark(frame)
             if state:
                 result.state = state
-                if not reply:
-                    self.translations.learn(packet, bare)
+            if state == "new":
+                self.translations.learn(packet, bare, self.fences - 1)
             result.out.append((side, bare))
         return result
 

@@ -77,6 +77,7 @@ class Result:
     state: str
     out: list
     fed: bytes = b""
+    verdict: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,15 +116,21 @@ class Translations:
 
     def __init__(self):
         self.known = {}
+        self.since = {}
 
-    def learn(self, fed, out):
-        """Remembers how a packet that went through changed its source."""
+    def learn(self, fed, out, when):
+        """Remembers how a packet that went through as number `when` changed its source."""
         before, after = pk.read(fed), pk.read(out)
         if before.protocol != after.protocol or after.icmp and after.quote:
             return
         key = self.key(before.protocol, (before.source, before.ports[0]),
                        (after.target, after.ports[1]))
         self.known.setdefault(key, (after.source, after.ports[0]))
+        self.since.setdefault(key, when)
+
+    def at(self, key, when):
+        """What a source had become by then."""
+        return self.known.get(key) if self.since.get(key, when) < when else None
 
     @staticmethod
     def key(protocol, inside, remote):
@@ -132,13 +139,13 @@ class Translations:
             return protocol, inside[0], inside[1] or remote[1], remote[0], 0
         return protocol, *inside, *remote
 
-    def carry(self, packet):
+    def carry(self, packet, when):
         """A packet to the inside host, as the outside has to write it."""
         seen = pk.read(packet)
         inside, remote = (seen.target, seen.ports[1]), (seen.source, seen.ports[0])
         if seen.quote:
-            return self.carry_error(packet, seen)
-        known = self.known.get(self.key(seen.protocol, inside, remote))
+            return self.carry_error(packet, seen, when)
+        known = self.at(self.key(seen.protocol, inside, remote), when)
         return pk.seal(pk.put_target(packet, *known)) if known else packet
 
     def back(self, packet):
@@ -162,12 +169,12 @@ class Translations:
                 return pk.put_target(packet, inside, number)
         return packet
 
-    def carry_error(self, packet, seen):
+    def carry_error(self, packet, seen, when):
         """An error about a packet of the inside host: the quoted packet and the address."""
         quote = pk.read(seen.quote)
         key = self.key(quote.protocol, (quote.source, quote.ports[0]),
                        (quote.target, quote.ports[1]))
-        known = self.known.get(key)
+        known = self.at(key, when)
         if not known:
             return packet
         inner = pk.put_source(seen.quote, *known)

@@ -179,6 +179,28 @@ def piece(packet, ident, offset, data, more):
     return bytes(head) + extension + data
 
 
+def whole(fragments):
+    """The packet that fragments make up; the fragments in a row where they do not fit."""
+    parts = {}
+    for packet in fragments:
+        seen = read(packet)
+        at = 6 if seen.version == 4 else seen.l4 - 6
+        field = struct.unpack("!H", packet[at:at + 2])[0]
+        offset = (field & 0x1FFF) * 8 if seen.version == 4 else field & 0xFFF8
+        parts[offset] = bytes(packet[seen.l4:])
+    data, first = b"", bytes(fragments[0])
+    for offset in sorted(parts):
+        if offset != len(data):
+            return b"".join(fragments)
+        data += parts[offset]
+    if version(first) == 4:
+        head = first[:2] + struct.pack("!H", 20 + len(data)) + first[4:6] + b"\0\0" + first[8:10]
+        head += b"\0\0" + first[12:20]
+        return head[:10] + struct.pack("!H", fold(head)) + head[12:] + data
+    kind = first[40]
+    return first[:4] + struct.pack("!HB", len(data), kind) + first[7:40] + data
+
+
 @dataclasses.dataclass
 class Seen:
     """What a packet says, as far as the comparison needs it. Offsets count from the IP header."""
@@ -237,7 +259,7 @@ def read_upper(packet, seen):
         number = struct.unpack("!H", upper[4:6])[0]
         asks = upper[0] in (8, 13, 15, 17, 128)
         seen.ports = (number, 0) if asks else (0, number)
-    elif upper[0] in ICMP_ERRORS[seen.version] and len(upper) >= 28:
+    elif upper[0] in ICMP_ERRORS[seen.version] and len(upper) >= {4: 36, 6: 56}[seen.version]:
         seen.quote = bytes(upper[8:])
 
 

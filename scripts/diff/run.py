@@ -93,8 +93,7 @@ def tell(finding, seed):
         print(f"  {number + 1:3} {step.side}  {pk.words(step.packet)}")
     for name, result in (("kernel", finding.kernel), ("turnpike", finding.ours)):
         out = "; ".join(f"{side} {pk.words(p)}" for side, p in result.out) or "nothing"
-        verdict = getattr(result, "verdict", "")
-        print(f"  {name:8} state {result.state} {verdict} out: {out}")
+        print(f"  {name:8} state {result.state} {result.verdict} out: {out}")
     print(f"  again: scripts/diff-kernel --seed {seed} --only '{item.name}'")
 
 
@@ -114,6 +113,8 @@ def main():
     args = arguments()
     items = [item for item in scenarios.every(args.seed, args.count)
              if fnmatch.fnmatch(item.name, args.only)]
+    if len({item.name for item in items}) < len(items):
+        raise SystemExit("two scenarios have one name")
     if not items:
         raise SystemExit(f"no scenario is called {args.only}")
     router, gateway = kernel.Router(args.router), turnpike.Gateway(args.binary, args.folder)

@@ -5,6 +5,7 @@ import pathlib
 import struct
 import subprocess
 
+import capture
 import model
 import packet as pk
 from model import INSIDE, OUTSIDE, LAN, WAN
@@ -24,9 +25,11 @@ RULES = f"""
     - {{ chain: dstnat, dst-address: "{WAN[4]}.21", action: dst-nat, to-addresses: 100.96.0.3 }}
     - {{ chain: dstnat, protocol: tcp, dst-address: "{WAN[6]}:20", dst-port: "80",
         action: dst-nat, to-addresses: "fd96::2", to-ports: 8080 }}
+    - {{ chain: dstnat, protocol: udp, dst-address: "{WAN[6]}:20", dst-port: "80",
+        action: dst-nat, to-addresses: "fd96::2", to-ports: 8080 }}
     - {{ chain: dstnat, dst-address: "{WAN[6]}:21", action: dst-nat, to-addresses: "fd96::3" }}
     - {{ chain: srcnat, src-address: "100.96.0.0/12", out-interface: lan, action: masquerade }}
-    - {{ chain: srcnat, src-address: "fd96::/16", out-interface: lan, action: masquerade }}
+    - {{ chain: srcnat, src-address: "fd90::/12", out-interface: lan, action: masquerade }}
     - {{ chain: srcnat, src-address: "100.64.0.0/12", out-interface: wan, action: masquerade }}
     - {{ chain: srcnat, src-address: "fd64::/16", out-interface: wan, action: masquerade }}
     - {{ chain: srcnat, protocol: tcp, src-address: "100.80.0.0/12", out-interface: wan,
@@ -34,6 +37,8 @@ RULES = f"""
     - {{ chain: srcnat, protocol: udp, src-address: "100.80.0.0/12", out-interface: wan,
         action: src-nat, to-addresses: "{WAN[4]}.10", to-ports: "4000-4003" }}
     - {{ chain: srcnat, protocol: tcp, src-address: "fd80::/16", out-interface: wan,
+        action: src-nat, to-addresses: "{WAN[6]}:10", to-ports: "4000-4003" }}
+    - {{ chain: srcnat, protocol: udp, src-address: "fd80::/16", out-interface: wan,
         action: src-nat, to-addresses: "{WAN[6]}:10", to-ports: "4000-4003" }}
 """
 
@@ -101,18 +106,19 @@ class Gateway:
         until nothing new is learned."""
         translations = self.translations = model.Translations()
         while True:
-            fed = [translations.carry(step.packet) if step.side == OUTSIDE and step.carry
-                   else step.packet for step in steps]
+            fed = [translations.carry(step.packet, when)
+                   if step.side == OUTSIDE and step.carry else step.packet
+                   for when, step in enumerate(steps)]
             times = clock(steps)
             inputs = {side: [(time, packet) for step, time, packet in zip(steps, times, fed)
                              if step.side == side] for side in (INSIDE, OUTSIDE)}
             self.replay(config(options), inputs)
             results = self.results(steps, times, fed)
             known = len(translations.known)
-            for step, result in zip(steps, results):
+            for when, (step, result) in enumerate(zip(steps, results)):
                 for _, out in result.out:
                     if step.side == INSIDE and result.state == "new":
-                        translations.learn(result.fed, out)
+                        translations.learn(result.fed, out, when)
             if len(translations.known) == known:
                 return results
 
@@ -126,9 +132,8 @@ class Gateway:
             verdict = verdicts[step.side, numbers[step.side]]
             out = [(side, frame) for side in (model.OTHER_SIDE[step.side], step.side)
                    for frame in sent[side].get(time, ())]
-            result = model.Result(verdict["connection-state"], out, packet)
-            result.verdict = verdict["verdict"] + (f" ({verdict['reason']})"
-                                                   if verdict["reason"] else "")
+            words = verdict["verdict"] + (f" ({verdict['reason']})" if verdict["reason"] else "")
+            result = model.Result(verdict["connection-state"], out, packet, words)
             results.append(result)
         return results
 
@@ -171,18 +176,10 @@ def write_pcap(path, packets):
 def read_pcap(path):
     """The (time in ns, frame) of a capture that Turnpike wrote."""
     data = path.read_bytes()
-    order, unit = magic(data)
+    order, unit = capture.byte_order(data)
     at = 24
     while at + 16 <= len(data):
         seconds, part, size, _ = struct.unpack(order + "IIII", data[at:at + 16])
         yield seconds * 10**9 + part * unit, data[at + 16:at + 16 + size]
         at += 16 + size
 
-
-def magic(data):
-    """Byte order of a pcap file and the nanoseconds of its unit."""
-    for order in "<>":
-        number = struct.unpack(order + "I", data[:4])[0]
-        if number in (0xA1B2C3D4, 0xA1B23C4D):
-            return order, 1000 if number == 0xA1B2C3D4 else 1
-    raise SystemExit("not a pcap file")

@@ -54,6 +54,8 @@ pub const ICMPV6_UNREACHABLE: u8 = 1;
 pub const ICMPV6_PACKET_TOO_BIG: u8 = 2;
 /// ICMPv6 time exceeded.
 pub const ICMPV6_TIME_EXCEEDED: u8 = 3;
+/// ICMP redirect.
+pub const ICMP_REDIRECT: u8 = 5;
 /// ICMPv6 echo request.
 pub const ICMPV6_ECHO_REQUEST: u8 = 128;
 /// ICMPv6 echo reply.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use turnpike_conntrack::tuple::{Address, Family, Port, Proto, Tuple};
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at};
-use super::headers::{ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST};
+use super::headers::{ICMP_REDIRECT, ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST};
 use super::parse::{Net, Parsed};
 
 /// What an ICMP or ICMPv6 message is to connection tracking.
@@ -102,6 +102,11 @@ impl Parsed {
             Net::V4 => Some(4),
             Net::V6 => Some(6),
         }
+    }
+
+    /// Whether it is an ICMP redirect. ICMPv6's are part of neighbour discovery.
+    pub fn is_redirect(&self) -> bool {
+        self.proto == Proto::ICMP && matches!(self.icmp(), Some((ICMP_REDIRECT, _)))
     }
 
     /// What the packet is to connection tracking, if it is an ICMP message of its family.

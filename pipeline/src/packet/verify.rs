@@ -60,11 +60,12 @@ fn start(head: &[u8], parsed: &Parsed) -> Option<(Start, usize)> {
         (_, Proto::TCP) | (Net::V6, Proto::ICMPV6) => {
             Some((Start::At(pseudo(head, parsed, l4_len)?), whole))
         }
-        (net, Proto::UDP) => {
+        (_, Proto::UDP) => {
             let len = u16_at(head, l4 + 4)?;
-            match (u16_at(head, l4 + 6)?, net) {
-                (0, Net::V6) => Some((Start::Missing, 0)),
-                (0, Net::V4 | Net::Arp) => Some((Start::Absent, 0)),
+            match u16_at(head, l4 + 6)? {
+                // Over IPv6 too: tunnels send such packets, and who stands between their ends has
+                // to let them pass (RFC 6935, RFC 6936 section 5).
+                0 => Some((Start::Absent, 0)),
                 _ => Some((
                     Start::At(pseudo(head, parsed, u32::from(len))?),
                     usize::from(len),

@@ -93,6 +93,11 @@ fn translate_error<F: Stack, B: Buffer, W>(
     if !is_translated(table.flags(flow.id)) {
         return Some(());
     }
+    // A router's word to a host on its own link (RFC 1122, 3.2.2.2): translated, it would name to
+    // one side a gateway of the other.
+    if meta.parsed.is_redirect() {
+        return None;
+    }
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
     let quote = quoted::<F>(buf.head(), &meta.parsed)?;
     let head = buf.head_mut();

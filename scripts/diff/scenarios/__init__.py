@@ -1,8 +1,10 @@
 """Every scenario, by kind."""
 
-from . import tcp, tcp_random
+from . import datagrams, fragments, icmp, nat, tcp, tcp_random
 
 
 def every(seed, count):
     """The written scenarios, then `count` generated ones."""
-    return tcp.scenarios() + tcp_random.scenarios(seed, count)
+    written = (tcp, datagrams, icmp, fragments, nat)
+    made = [item for kind in written for item in kind.scenarios()]
+    return made + tcp_random.scenarios(seed, count)

@@ -8,9 +8,9 @@ from model import INSIDE, OUTSIDE, Step
 NUMBERS = itertools.count(1)
 
 # Inside addresses by what happens to them on their way out, see the rules of both routers.
-KINDS = {"plain": ("10.{}.{}.2", "fd10::{:x}:{:x}:2"),
-         "masquerade": ("100.{}.{}.2", "fd64::{:x}:{:x}:2"),
-         "ports": ("100.{}.{}.2", "fd80::{:x}:{:x}:2")}
+KINDS = {"plain": ("10.{}.{}.{}", "fd10::{:x}:{:x}:{:x}"),
+         "masquerade": ("100.{}.{}.{}", "fd64::{:x}:{:x}:{:x}"),
+         "ports": ("100.{}.{}.{}", "fd80::{:x}:{:x}:{:x}")}
 FIRST_OCTET = {"plain": 0, "masquerade": 64, "ports": 80}
 
 
@@ -20,7 +20,8 @@ class Ends:
     def __init__(self, family=4, kind="plain", port=None, service=80):
         number = next(NUMBERS)
         high, low = divmod(number, 250)
-        inside = KINDS[kind][family == 6].format(FIRST_OCTET[kind] + high, low)
+        inside = KINDS[kind][family == 6].format(FIRST_OCTET[kind] + high % 16, low,
+                                                 2 + high // 16)
         outside = (f"198.18.{high}.{low + 1}", f"2001:db8:1::{high:x}:{low:x}")[family == 6]
         self.family = family
         self.client = (inside, port or 20000 + number % 40000)
@@ -56,7 +57,7 @@ class Talk:
         packet = pk.tcp(source, target, bits, number, answer, data=b"d" * size, **kw)
         self.steps.append(Step(INSIDE if side == "c" else OUTSIDE, packet))
         end = number + size + ("S" in flags) + ("F" in flags)
-        if (end - self.next[side]) & 0xFFFFFFFF < 1 << 31:
+        if "R" not in flags and (end - self.next[side]) & 0xFFFFFFFF < 1 << 31:
             self.next[side] = end
         return self
 

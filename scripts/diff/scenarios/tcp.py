@@ -66,6 +66,10 @@ def reopenings(family):
     yield "reopened-in-fin-wait", again(talk().handshake().say("c", "FA"))
     yield "reopened-in-last-ack", again(talk().handshake().say("c", "FA").say("s", "FA"))
     yield "reopened-in-close-wait", again(talk().handshake().say("c", "FA").say("s", "A"))
+    yield "reopened-and-refused", talk().handshake().data("c").say("c", "S", seq=90000).say(
+        "s", "RA", seq=-500000, ack=90001).say("c", "S", seq=90000)
+    yield "challenge-ack-in-last-ack", talk().handshake().say("c", "FA").say("s", "FA", ack=1).say(
+        "c", "S", seq=90000).say("s", "A", ack=2).say("c", "R", seq=2)
     yield "syn-new-number", talk().say("c", "S").say("c", "S", seq=5000).say("s", "SA").say("c", "A")
     yield "challenge-ack-to-syn", talk().handshake().data("c").say("c", "S", seq=90000).say(
         "s", "A").say("c", "R", seq=101).say("c", "S", seq=90001).say("s", "SA", seq=70000).say("c", "A")
@@ -91,12 +95,16 @@ def strays(family):
     yield "reset-in-syn-sent", talk().say("c", "S").say("s", "R", seq=0).say("s", "SA", seq=0)
     yield "reset-wrong-ack", talk().say("c", "S").say("s", "RA", seq=0, ack=999).say("s", "SA", seq=0)
     yield "reset-ack-zero", talk().handshake().data("c").say("s", "RA", ack=-1000)
+    yield "reset-behind-data-in-flight", talk().handshake().say("c", "PA", size=100).say(
+        "s", "PA", size=50, ack=1).say("c", "R", seq=101)
+    yield "reset-after-a-syn", talk().handshake().data("c").say("c", "S", seq=0).say(
+        "c", "R", seq=300)
     yield "reset-twice", talk().handshake().say("c", "R").say("c", "R").say("s", "R")
     yield "ack-of-nothing-sent", talk().handshake().say("s", "A", ack=5000).data("c")
     yield "syn-ack-wrong-ack", talk().say("c", "S").say("s", "SA", ack=55).say("s", "SA", seq=0, ack=1)
     yield "first-ack-wrong", talk().say("c", "S").say("s", "SA").say("c", "A", ack=99999).say("c", "A")
     for flags in ("", "F", "SF", "SR", "FR", "SAF", "SAR", "FSRPAUEC", "P", "U", "SU", "SAU", "RU",
-                  "RPA", "FPU", "SP", "SAP", "SAP", "E", "C", "RF"):
+                  "RPA", "FPU", "SP", "SAP", "E", "C", "RF"):
         yield f"flags-{flags or 'none'}", talk().handshake().say("c", flags).data("c")
         yield f"flags-first-{flags or 'none'}", talk().say("c", flags).say("s", "SA")
 
