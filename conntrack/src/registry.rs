@@ -26,12 +26,12 @@ struct Held {
 pub(crate) struct Registry {
     worker: WorkerId,
     held: Vec<Option<Held>>,
-    free: Vec<u32>,
+    free: Vec<u16>,
 }
 
 impl Registry {
     pub(crate) fn new(worker: WorkerId) -> Self {
-        let places = u32::try_from(HELD_MAX).unwrap_or(u32::MAX);
+        let places = u16::try_from(HELD_MAX).unwrap_or(u16::MAX);
         Self {
             worker,
             held: std::iter::repeat_with(|| None).take(HELD_MAX).collect(),
@@ -41,12 +41,13 @@ impl Registry {
 
     /// Notes one more connection that holds a port of `ports`; gives back `ports` if there is
     /// no room for another address.
-    pub(crate) fn hold(&mut self, ports: Arc<AddressPorts>) -> Result<u32, Arc<AddressPorts>> {
+    pub(crate) fn hold(&mut self, ports: Arc<AddressPorts>) -> Result<u16, Arc<AddressPorts>> {
         let mark = ports.registered.get(usize::from(self.worker.0));
         let known = mark
             .map_or(0, |mark| mark.load(Ordering::Relaxed))
             .wrapping_sub(1);
-        if let Some(Some(held)) = self.held.get_mut(known as usize)
+        if let Ok(known) = u16::try_from(known)
+            && let Some(Some(held)) = self.held.get_mut(usize::from(known))
             && Arc::ptr_eq(&held.ports, &ports)
         {
             held.connections += 1;
@@ -56,9 +57,9 @@ impl Registry {
             return Err(ports);
         };
         if let Some(mark) = mark {
-            mark.store(place + 1, Ordering::Relaxed);
+            mark.store(u32::from(place) + 1, Ordering::Relaxed);
         }
-        self.held[place as usize] = Some(Held {
+        self.held[usize::from(place)] = Some(Held {
             ports,
             connections: 1,
         });
@@ -66,8 +67,8 @@ impl Registry {
     }
 
     /// Gives back one port of the address at `place`.
-    pub(crate) fn release(&mut self, place: u32, space: PortSpace, port: Port) {
-        let Some(slot) = self.held.get_mut(place as usize) else {
+    pub(crate) fn release(&mut self, place: u16, space: PortSpace, port: Port) {
+        let Some(slot) = self.held.get_mut(usize::from(place)) else {
             return;
         };
         let Some(held) = slot else {

@@ -12,7 +12,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::entry::{Cached, Flags, Hot, NONE, Warm, remaining};
+use crate::entry::{Cached, Flags, Hot, NO_CLAIM, NONE, Warm, remaining};
 use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
@@ -233,6 +233,10 @@ impl<F: Family> Table<F> {
         if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(wrapping(now.as_millis())) {
             return Tracked::Reopen;
         }
+        if self.is_orphaned(flow.id) {
+            self.end(flow.id, Cause::MasterEnded);
+            return Tracked::Reopen;
+        }
         if segment.checksum == Checksum::Bad {
             return Tracked::Invalid(InvalidReason::Checksum);
         }
@@ -252,6 +256,7 @@ impl<F: Family> Table<F> {
         }
         let warm = &mut self.warm[at(flow.id)];
         let d = flow.direction.index();
+        warm.seen = wrapping(now.as_millis());
         warm.packets[d] += 1;
         warm.bytes[d] += u64::from(segment.len);
         self.note_if_changed(flow.id, before);
@@ -335,11 +340,12 @@ impl<F: Family> Table<F> {
             self.shared.steering.remove(&reply, self.worker);
         }
         let claim = self.warm[at(id)].claim;
-        if claim != NONE
+        if claim != NO_CLAIM
             && let Some(space) = PortSpace::of(hot.proto())
         {
-            self.registry.release(claim, space, reply.dst_port);
+            self.registry.release(claim, space, self.held_port(id));
         }
+        self.part(id);
         self.warm[at(id)].next = self.free;
         self.free = id.0;
         self.live -= 1;
@@ -363,8 +369,11 @@ impl<F: Family> Table<F> {
         expired
     }
 
-    /// Removes a connection whose deadline has passed.
+    /// Removes a connection that is over.
     pub(crate) fn reclaim(&mut self, id: FlowId) {
+        if self.is_orphaned(id) {
+            return self.end(id, Cause::MasterEnded);
+        }
         self.end(id, Cause::Expired);
         self.counts.expired += 1;
     }

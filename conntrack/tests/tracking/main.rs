@@ -7,6 +7,9 @@
 )]
 
 mod events;
+mod expect;
+mod expect_model;
+mod expect_race;
 mod model;
 mod nat;
 mod support;
