@@ -5,7 +5,6 @@
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::nat::{NatError, SourceRequest, Steer, choose_source, steer};
 use turnpike_conntrack::ports::{PortClaim, Sharing};
 use turnpike_conntrack::tuple::{Address, Port, Tuple};
@@ -30,13 +29,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Tuple<F>, DropReason> {
     let meta = packet.1;
-    let facts = ask::facts(
-        incoming,
-        meta,
-        None,
-        Some(ConnState::New),
-        NatStateSet::default(),
-    );
+    let facts = ask::facts(incoming, meta, None, meta.state(), NatStateSet::default());
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
     let (addresses, ports) = match decision.verdict {
         Verdict::DstNat(Translation { addresses, ports }) => (addresses, ports),
@@ -89,12 +82,7 @@ pub fn source<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Source<F>, DropReason> {
     let meta = packet.1;
-    let steer = steering(core, view, out_interface);
-    let untranslated = Source {
-        outgoing: view.outgoing,
-        claim: None,
-        steer,
-    };
+    let untranslated = as_it_is(core, view, out_interface);
     let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
         return Ok(untranslated);
     };
@@ -107,7 +95,7 @@ pub fn source<F: Stack, B: Buffer, W>(
         &view.outgoing,
         meta,
         Some(out_interface),
-        Some(ConnState::New),
+        meta.state(),
         NatStateSet(nat_state),
     );
     let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
@@ -135,7 +123,31 @@ pub fn source<F: Stack, B: Buffer, W>(
         first: facts.src,
         last: facts.src,
     };
-    let request = request::<F>(view, addresses.unwrap_or(own), ports)?;
+    translate(core, view, out_interface, addresses.unwrap_or(own), ports)
+}
+
+/// A connection that leaves as `view` shows it, and holds no port.
+pub fn as_it_is<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: Option<IfaceId>,
+) -> Source<F> {
+    Source {
+        outgoing: view.outgoing,
+        claim: None,
+        steer: steering(core, view, out_interface),
+    }
+}
+
+/// A connection that leaves by an interface under one of these addresses and ports.
+pub fn translate<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: IfaceId,
+    addresses: AddressRange,
+    ports: Option<PortRange>,
+) -> Result<Source<F>, DropReason> {
+    let request = request::<F>(view, addresses, ports)?;
     let egress = core.program.interfaces.find(out_interface);
     let port = egress.and_then(|e| core.program.interfaces.port(e.port));
     let port = port.ok_or(DropReason::InterfaceDown)?;
