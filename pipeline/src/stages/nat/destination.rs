@@ -1,7 +1,6 @@
 //! Where a new connection goes: dst-nat, redirect, and in through an endpoint-independent mapping.
 
 use turnpike_conntrack::eim::Inbound;
-use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
 use turnpike_conntrack::tuple::Tuple;
 
@@ -25,13 +24,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Tuple<F>, DropReason> {
     let meta = packet.1;
-    let facts = ask::facts(
-        incoming,
-        meta,
-        None,
-        Some(ConnState::New),
-        NatStateSet::default(),
-    );
+    let facts = ask::facts(incoming, meta, None, meta.state(), NatStateSet::default());
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
     match decision.verdict {
         Verdict::DstNat(Translation { addresses, ports }) => translated(incoming, addresses, ports),
