@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use crate::entry::{Flags, Hot, Kin, NO_CLAIM, NONE, Warm};
 use crate::events::{Cause, Change};
-use crate::ids::{Direction, FlowId, FlowRef, Generation};
+use crate::expect::masters::NO_MASTER;
+use crate::expect::{ChildLife, Expected};
+use crate::ids::{Direction, FlowId, FlowRef, Generation, HelperId};
 use crate::nat::Steer;
 use crate::ports::PortClaim;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
@@ -27,8 +29,10 @@ const EVICT_SCAN_MAX: usize = 64;
 pub struct NewConnection<F: Family> {
     /// Both tuples. Where they are not inverse to each other, the connection is translated.
     pub pair: TuplePair<F>,
-    /// The connection that announced it.
-    pub related: Option<FlowId>,
+    /// What it meets: another connection has announced it.
+    pub expected: Option<Expected<F>>,
+    /// Its helper; that of `expected` comes before it.
+    pub helper: Option<HelperId>,
     /// The claim on its external port.
     pub claim: Option<PortClaim>,
     /// Its use of the endpoint-independent mapping that its original destination is.
@@ -52,6 +56,8 @@ pub enum CommitError {
     SteeringFull,
     /// A live connection has one of its tuples, here or at another worker.
     NatClash,
+    /// What it was to meet has been met by another, or has ended with its master.
+    ExpectationGone,
 }
 
 impl<F: Family> Table<F> {
@@ -87,7 +93,8 @@ impl<F: Family> Table<F> {
     ) -> Result<FlowId, CommitError> {
         let NewConnection {
             pair,
-            related,
+            expected,
+            helper,
             claim,
             mapping,
             steer,
@@ -98,9 +105,6 @@ impl<F: Family> Table<F> {
         let id = self.make_room(now).ok_or(CommitError::TableFull)?;
         let (state, window, timeout) = open(segment, config);
         let mut flags = nat_flags(&pair).with(Flags::CONFIRMED);
-        if related.is_some() {
-            flags = flags.with(Flags::EXPECTED);
-        }
         if steer == Steer::Yes {
             match self.shared.steering.insert(&pair.reply, self.worker) {
                 Ok(()) => flags = flags.with(Flags::STEERED),
@@ -108,13 +112,16 @@ impl<F: Family> Table<F> {
                 Err(SteeringError::Occupied) => return Err(CommitError::NatClash),
             }
         }
-        let (claim, kin) = match self.hold_both(&pair, claim, mapping) {
-            Ok(held) => held,
+        let ties = match self.tie(&pair, expected.as_ref(), helper, (claim, mapping)) {
+            Ok(ties) => ties,
             Err(error) => {
                 self.unsteer(&pair, flags);
                 return Err(error);
             }
         };
+        if expected.is_some() {
+            flags = flags.with(Flags::EXPECTED);
+        }
         let deadline = wrapping(now.as_millis()).wrapping_add(millis(timeout));
         self.hot[at(id)] = Hot::new(&pair, flags, generation, state, deadline);
         self.windows[at(id)] = window;
@@ -124,11 +131,9 @@ impl<F: Family> Table<F> {
             packets: [1, 0],
             bytes: [u64::from(segment.len), 0],
             start: u32::try_from(now.as_secs()).unwrap_or(u32::MAX),
-            master: related.map_or(NONE, |master| master.0),
+            seen: wrapping(now.as_millis()),
             rule,
-            claim,
-            kin,
-            ..Warm::default()
+            ..ties
         };
         self.wheel.insert(&mut self.warm, id.0, deadline, now);
         self.live += 1;
@@ -153,7 +158,7 @@ impl<F: Family> Table<F> {
                 .index
                 .find(hash, |flow| hot[at(flow.id)].is(flow.direction, tuple));
             match found {
-                Some(flow) if self.hot[at(flow.id)].expired(now_ms) => self.reclaim(flow.id),
+                Some(flow) if self.is_over(flow.id, now_ms) => self.reclaim(flow.id),
                 Some(_) => return Err(CommitError::NatClash),
                 None => {}
             }
@@ -207,7 +212,7 @@ impl<F: Family> Table<F> {
             if !hot.flags.contains(Flags::CONFIRMED) {
                 continue;
             }
-            if hot.expired(now_ms) {
+            if self.is_over(id, now_ms) {
                 return self.reclaim(id);
             }
             if victim.is_none() && !hot.flags.contains(Flags::ASSURED) {
@@ -247,6 +252,50 @@ impl<F: Family> Table<F> {
                 ports.release(space, port);
                 self.registry.release(place, space, pair.reply.dst_port);
                 Err(CommitError::TableFull)
+            }
+        }
+    }
+
+    /// What ties a connection to others, as its entry keeps it: the expectation is taken, and ports
+    /// are held, its own or else the one that was reserved for it.
+    fn tie(
+        &mut self,
+        pair: &TuplePair<F>,
+        expected: Option<&Expected<F>>,
+        helper: Option<HelperId>,
+        (mut claim, mut mapping): (Option<PortClaim>, Option<PortClaim>),
+    ) -> Result<Warm, CommitError> {
+        let mut ties = Warm {
+            master: NO_MASTER,
+            helper: helper.map_or(0, HelperId::number),
+            ..Warm::default()
+        };
+        if let Some(expected) = expected {
+            let taken = self.shared.expectations.take(expected);
+            let taken = taken.ok_or(CommitError::ExpectationGone)?;
+            ties.master = taken.master;
+            ties.helper = expected.helper.map_or(ties.helper, HelperId::number);
+            if expected.life == ChildLife::Master {
+                ties.kin = ties.kin.with(Kin::ENDS_WITH_MASTER);
+            }
+            let place = if expected.holds_destination() {
+                &mut mapping
+            } else {
+                &mut claim
+            };
+            *place = place.take().or(taken.claim);
+        }
+        match self.hold_both(pair, claim, mapping) {
+            Ok((claim, kin)) => {
+                ties.claim = claim;
+                ties.kin = ties.kin.with(kin);
+                Ok(ties)
+            }
+            Err(error) => {
+                if ties.master != NO_MASTER {
+                    self.shared.expectations.masters.release(ties.master);
+                }
+                Err(error)
             }
         }
     }

@@ -7,7 +7,7 @@
 use crate::ids::{ConnState, Direction, Generation};
 use crate::tuple::{Family, Port, Proto, Tuple, TuplePair};
 
-/// No entry, no master, no rule: the end of a list of numbers.
+/// No entry, no rule: the end of a list of numbers.
 pub const NONE: u32 = u32::MAX;
 /// No claim.
 pub(crate) const NO_CLAIM: u16 = u16::MAX;
@@ -345,12 +345,18 @@ pub struct Warm {
     pub(crate) due: u32,
     /// When it was opened, in seconds.
     pub(crate) start: u32,
-    /// The connection that announced it.
-    pub(crate) master: u32,
+    /// When its last packet came, in wrapping milliseconds.
+    pub(crate) seen: u32,
     /// The rule that admitted it, as the pipeline numbers rules.
     pub(crate) rule: u32,
     /// Where the registry keeps the port space that its external port is claimed from.
     pub(crate) claim: u16,
+    /// The place among masters that it counts on: its own if it is one, else its master's.
+    pub(crate) master: u16,
+    /// Which layer-7 protocol it was found to be; zero if none.
+    pub(crate) label: u16,
+    /// Its helper; zero if none.
+    pub(crate) helper: u8,
     pub(crate) kin: Kin,
 }
 
@@ -360,6 +366,10 @@ pub struct Warm {
 pub(crate) struct Kin(u8);
 
 impl Kin {
+    /// It is a master: its place is its own.
+    pub(crate) const MASTER: Self = Self(1);
+    /// It ends with its master.
+    pub(crate) const ENDS_WITH_MASTER: Self = Self(1 << 1);
     /// It came in through an endpoint-independent mapping: its original destination.
     pub(crate) const USES_MAPPING: Self = Self(1 << 3);
 

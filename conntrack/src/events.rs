@@ -37,17 +37,20 @@ pub enum Cause {
     Reload,
     /// The address it was masqueraded to is the gateway's no more.
     AddressGone,
+    /// It was to end with the connection that announced it, and that one ended.
+    MasterEnded,
 }
 
 impl Cause {
     /// Every cause.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Expired,
         Self::Evicted,
         Self::Reopened,
         Self::Flushed,
         Self::Reload,
         Self::AddressGone,
+        Self::MasterEnded,
     ];
 
     /// What events call it.
@@ -59,6 +62,7 @@ impl Cause {
             Self::Flushed => "flushed",
             Self::Reload => "reload",
             Self::AddressGone => "address-gone",
+            Self::MasterEnded => "master-ended",
         }
     }
 }
@@ -102,6 +106,8 @@ struct Note<F: Family> {
     connection: Connection<F>,
     /// Its deadline in wrapping milliseconds: a table is not told the time when it changes.
     deadline: u32,
+    /// When its last packet came, likewise.
+    seen: u32,
 }
 
 /// What happened to the connections of one table since it was last asked.
@@ -162,8 +168,9 @@ impl<F: Family> Table<F> {
         }
         let note = Note {
             change,
-            connection: self.snapshot(id, Duration::ZERO),
+            connection: self.snapshot(id, Duration::ZERO, Duration::ZERO),
             deadline: self.hot[at(id)].deadline,
+            seen: self.warm[at(id)].seen,
         };
         if let Some(journal) = &mut self.journal {
             journal.note(note);
@@ -183,6 +190,7 @@ impl<F: Family> Table<F> {
             let left = remaining(note.deadline, now_ms);
             let connection = Connection {
                 timeout: Duration::from_millis(u64::from(left)),
+                idle: Duration::from_millis(u64::from(now_ms.wrapping_sub(note.seen))),
                 ..note.connection
             };
             tell(Event {

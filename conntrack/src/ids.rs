@@ -1,5 +1,7 @@
 //! Small identifiers that cross crates.
 
+use std::num::{NonZeroU8, NonZeroU16};
+
 /// A worker: one pinned core, one flow shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct WorkerId(pub u8);
@@ -14,6 +16,44 @@ pub struct Generation(pub u32);
 /// A connection's place in its shard's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FlowId(pub u32);
+
+/// A protocol helper's number; the `helpers` crate gives the numbers their names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HelperId(NonZeroU8);
+
+impl HelperId {
+    /// The helper with this number; zero is none.
+    pub const fn new(number: u8) -> Option<Self> {
+        match NonZeroU8::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u8 {
+        self.0.get()
+    }
+}
+
+/// A layer-7 label's number: which protocol the payload was found to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LabelId(NonZeroU16);
+
+impl LabelId {
+    /// The label with this number; zero is none.
+    pub const fn new(number: u16) -> Option<Self> {
+        match NonZeroU16::new(number) {
+            Some(number) => Some(Self(number)),
+            None => None,
+        }
+    }
+
+    /// Its number.
+    pub const fn number(self) -> u16 {
+        self.0.get()
+    }
+}
 
 /// Which of a connection's two flows a packet belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,11 +13,13 @@ pub mod commit;
 pub mod eim;
 pub mod entry;
 pub mod events;
+pub mod expect;
 mod generic;
 pub mod hash;
 mod icmp;
 pub mod ids;
 mod index;
+mod kin;
 pub mod nat;
 pub mod ports;
 #[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]

@@ -20,7 +20,7 @@ use crate::ids::WorkerId;
 use crate::ports::{AddressPorts, PortClaim, PortSpace, Search, Sharing};
 use crate::rss::Distribution;
 use crate::space::Parity;
-use crate::tuple::{Address, Family, Port, Tuple};
+use crate::tuple::{Address, Family, Port, Proto, Tuple};
 
 /// The most external addresses that a program may translate to, per family.
 pub const NAT_ADDRESSES_MAX: usize = 4096;
@@ -246,6 +246,22 @@ fn choose_port<F: Family>(
             ports.map(space, inside, &(first..=last), key, choose)
         }
     }
+}
+
+/// Claims `external`, an address of the pools and a port, for a connection that is announced: it is
+/// to come to the `inside` endpoint, or from there. That endpoint may use the port as well, nobody
+/// else can; `None` if somebody does, or if the address is not one of the pools'.
+pub fn reserve<F: Family>(
+    pools: &Pools<F>,
+    proto: Proto,
+    external: (F::Addr, Port),
+    inside: (F::Addr, Port),
+    key: &HashKey,
+) -> Option<PortClaim> {
+    let (address, port) = external;
+    let ports = pools.ports(address)?;
+    let inside = Inside::<F>::new(inside, key).word;
+    ports.claim(PortSpace::of(proto)?, port.0, inside, Sharing::Shared)
 }
 
 /// One address of the range, always the same for one inside address.

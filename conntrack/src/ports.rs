@@ -193,6 +193,20 @@ pub struct PortClaim {
 }
 
 impl PortClaim {
+    /// A claim that was handed over by [`keep`](Self::keep).
+    pub(crate) const fn of(ports: Arc<AddressPorts>, space: PortSpace, port: Port) -> Self {
+        Self {
+            ports: Some(ports),
+            space,
+            port,
+        }
+    }
+
+    /// The port space.
+    pub(crate) const fn space(&self) -> PortSpace {
+        self.space
+    }
+
     /// The port, or identifier.
     pub fn port(&self) -> Port {
         self.port

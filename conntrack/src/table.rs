@@ -233,6 +233,10 @@ impl<F: Family> Table<F> {
         if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(wrapping(now.as_millis())) {
             return Tracked::Reopen;
         }
+        if self.is_orphaned(flow.id) {
+            self.end(flow.id, Cause::MasterEnded);
+            return Tracked::Reopen;
+        }
         if segment.checksum == Checksum::Bad {
             return Tracked::Invalid(InvalidReason::Checksum);
         }
@@ -259,6 +263,7 @@ impl<F: Family> Table<F> {
         }
         let warm = &mut self.warm[at(flow.id)];
         let d = flow.direction.index();
+        warm.seen = wrapping(now.as_millis());
         warm.packets[d] += 1;
         warm.bytes[d] += u64::from(segment.len);
         self.note_if_changed(flow.id, before);
@@ -351,6 +356,7 @@ impl<F: Family> Table<F> {
                     .release_mapping(address, space, original.dst_port);
             }
         }
+        self.part(id);
         self.warm[at(id)].next = self.free;
         self.free = id.0;
         self.live -= 1;
@@ -374,8 +380,11 @@ impl<F: Family> Table<F> {
         expired
     }
 
-    /// Removes a connection whose deadline has passed.
+    /// Removes a connection that is over.
     pub(crate) fn reclaim(&mut self, id: FlowId) {
+        if self.is_orphaned(id) {
+            return self.end(id, Cause::MasterEnded);
+        }
         self.end(id, Cause::Expired);
         self.counts.expired += 1;
     }

@@ -3,27 +3,36 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::expect::Expectations;
 use crate::hash::HashKey;
 use crate::ids::WorkerId;
 use crate::segment::InvalidReason;
 use crate::steering::Steering;
 use crate::table::Table;
+use crate::time::Tick;
 use crate::tuple::{V4, V6};
+
+/// The least room for expectations.
+const EXPECTATIONS_MIN: usize = 64;
 
 /// What all workers share. Made once, when the gateway starts.
 #[derive(Debug)]
 pub struct Shared {
     /// Whose connection it is when the answer arrives elsewhere.
     pub steering: Steering,
+    /// Connections that others have announced.
+    pub expectations: Expectations,
     /// The key of whatever workers must agree on.
     pub key: HashKey,
 }
 
 impl Shared {
-    /// What workers share, with room to steer about `steered` connections.
+    /// What workers share, with room to steer about `steered` connections, and to expect one for
+    /// every 64 of them.
     pub fn new(steered: usize, key: HashKey) -> Self {
         Self {
             steering: Steering::new(steered, key),
+            expectations: Expectations::new((steered / 64).max(EXPECTATIONS_MIN), key),
             key,
         }
     }
@@ -58,6 +67,8 @@ pub struct Conntrack {
     /// IPv6 connections.
     pub v6: Table<V6>,
     shared: Arc<Shared>,
+    /// Where the next sweep of expectations goes on.
+    swept: usize,
 }
 
 impl Conntrack {
@@ -67,7 +78,14 @@ impl Conntrack {
             v4: Table::new(worker, capacity.v4, key, Arc::clone(&shared)),
             v6: Table::new(worker, capacity.v6, key, Arc::clone(&shared)),
             shared,
+            swept: 0,
         }
+    }
+
+    /// Reclaims expectations that have ended, looking at a share of `budget` places.
+    pub fn sweep_expectations(&mut self, now: Tick, budget: usize) {
+        let expectations = &self.shared.expectations;
+        self.swept = expectations.sweep(self.swept, budget, now);
     }
 
     /// What all workers share.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::entry::{Flags, NONE, remaining};
-use crate::ids::{FlowId, Generation};
+use crate::expect::MasterRef;
+use crate::ids::{FlowId, Generation, HelperId, LabelId};
 use crate::table::{Table, at};
 use crate::time::Tick;
 use crate::tuple::{Family, TuplePair, V4, V6};
@@ -28,14 +29,20 @@ pub struct Connection<F: Family> {
     pub timeout: Duration,
     /// When it was opened, in seconds of the caller's clock.
     pub start_secs: u32,
+    /// How long ago its last packet came.
+    pub idle: Duration,
     /// Its mark.
     pub mark: u32,
     /// The generation that judged it last.
     pub generation: Generation,
     /// The rule that admitted it, as the pipeline numbers rules; `None` if none did.
     pub rule: Option<u32>,
-    /// The connection that announced it. That one may have ended since.
-    pub master: Option<FlowId>,
+    /// The connection that announced it, if it has not ended.
+    pub master: Option<MasterRef>,
+    /// Its helper.
+    pub helper: Option<HelperId>,
+    /// Which layer-7 protocol it was found to be.
+    pub label: Option<LabelId>,
 }
 
 /// A connection of either family.
@@ -103,16 +110,18 @@ impl<F: Family> Table<F> {
     /// A snapshot of a connection; `None` if it is gone or has expired.
     pub fn connection(&self, id: FlowId, now: Tick) -> Option<Connection<F>> {
         let now_ms = wrapping(now.as_millis());
-        let hot = self.hot.get(at(id))?;
-        if !hot.flags.contains(Flags::CONFIRMED) || hot.expired(now_ms) {
+        let (hot, warm) = (self.hot.get(at(id))?, self.warm.get(at(id))?);
+        if !hot.flags.contains(Flags::CONFIRMED) || self.is_over(id, now_ms) {
             return None;
         }
         let left = u64::from(remaining(hot.deadline, now_ms));
-        Some(self.snapshot(id, Duration::from_millis(left)))
+        let idle = u64::from(now_ms.wrapping_sub(warm.seen));
+        let [timeout, idle] = [left, idle].map(Duration::from_millis);
+        Some(self.snapshot(id, timeout, idle))
     }
 
     /// A snapshot of what stands at a place, whether it has expired or not.
-    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration) -> Connection<F> {
+    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration, idle: Duration) -> Connection<F> {
         let (hot, warm) = (&self.hot[at(id)], &self.warm[at(id)]);
         Connection {
             id,
@@ -123,10 +132,13 @@ impl<F: Family> Table<F> {
             bytes: warm.bytes,
             timeout,
             start_secs: warm.start,
+            idle,
             mark: hot.mark,
             generation: hot.generation(),
             rule: (warm.rule != NONE).then_some(warm.rule),
-            master: (warm.master != NONE).then_some(FlowId(warm.master)),
+            master: self.master(id),
+            helper: HelperId::new(warm.helper),
+            label: LabelId::new(warm.label),
         }
     }
 

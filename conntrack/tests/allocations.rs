@@ -62,7 +62,8 @@ fn lookup_track_translate_commit_evict_and_expire_allocate_nothing() {
         let reply = chosen.tuple.inverse();
         let new = NewConnection {
             pair: TuplePair { original, reply },
-            related: None,
+            expected: None,
+            helper: None,
             claim: chosen.claim,
             mapping: None,
             steer: chosen.steer,

@@ -8,6 +8,9 @@
 
 mod eim;
 mod events;
+mod expect;
+mod expect_model;
+mod expect_race;
 mod model;
 mod nat;
 mod support;

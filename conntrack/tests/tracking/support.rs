@@ -59,7 +59,8 @@ pub fn plain(original: Tuple<V4>) -> NewConnection<V4> {
 pub fn translated(original: Tuple<V4>, reply: Tuple<V4>) -> NewConnection<V4> {
     NewConnection {
         pair: TuplePair { original, reply },
-        related: None,
+        expected: None,
+        helper: None,
         claim: None,
         mapping: None,
         steer: Steer::No,

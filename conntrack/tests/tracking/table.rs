@@ -228,32 +228,6 @@ fn states_follow_the_directions_seen() {
 }
 
 #[test]
-fn an_announced_connection_is_related_until_it_is_answered() {
-    let mut table = table(4);
-    let master = open(&mut table, plain(numbered(1)), T0);
-    let new = NewConnection {
-        related: Some(master),
-        ..plain(numbered(2))
-    };
-    let id = open(&mut table, new, T0);
-    let original = FlowRef {
-        id,
-        direction: Direction::Original,
-    };
-    let reply = FlowRef {
-        id,
-        direction: Direction::Reply,
-    };
-    let mut track = |flow| table.track(flow, &udp(), T0, &config());
-    assert_eq!(track(original), Tracked::Valid(ConnState::Related));
-    assert_eq!(track(reply), Tracked::Valid(ConnState::Established));
-    assert_eq!(track(original), Tracked::Valid(ConnState::Established));
-    let connection = table.connection(id, T0).expect("a connection");
-    assert_eq!(connection.master, Some(master));
-    assert_eq!(connection.flags.to_string(), "SCE");
-}
-
-#[test]
 fn a_datagram_stream_is_assured_and_lives_longer() {
     let mut table = table(4);
     let id = open(&mut table, plain(numbered(1)), T0);
@@ -584,7 +558,8 @@ fn each_family_has_its_own_table() {
             original: key,
             reply: key.inverse(),
         },
-        related: None,
+        expected: None,
+        helper: None,
         claim: None,
         mapping: None,
         steer: Steer::No,

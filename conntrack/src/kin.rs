@@ -1,0 +1,107 @@
+//! Masters and children: what ties connections to those that have announced them.
+//!
+//! An entry counts on one place among masters: on its own if it has announced others, and that
+//! place names the master before it; else on its master's.
+
+use crate::entry::{Flags, Kin};
+use crate::expect::masters::{NO_MASTER, Node};
+use crate::expect::{MasterId, MasterRef};
+use crate::ids::{FlowId, HelperId, LabelId};
+use crate::table::{Table, at};
+use crate::tuple::Family;
+
+impl<F: Family> Table<F> {
+    /// The name under which a connection announces others, until it ends; `None` if there are too
+    /// many that do, or if it is gone.
+    ///
+    /// It goes with each packet that a helper is to read, so that a helper that comes too late
+    /// announces nothing for a connection that has taken the same place.
+    pub fn announce(&mut self, id: FlowId) -> Option<MasterId> {
+        let hot = self.hot.get(at(id))?;
+        if !hot.flags.contains(Flags::CONFIRMED) {
+            return None;
+        }
+        let masters = &self.shared.expectations.masters;
+        let warm = &mut self.warm[at(id)];
+        if warm.kin.contains(Kin::MASTER) {
+            return Some(masters.id(warm.master));
+        }
+        let connection = MasterRef {
+            worker: self.worker,
+            version: F::VERSION,
+            id,
+        };
+        let parent = warm.master;
+        let master = masters.register(Node { connection, parent })?;
+        warm.master = master.place;
+        warm.kin = warm.kin.with(Kin::MASTER);
+        Some(master)
+    }
+
+    /// The connection that has announced this one, if it has not ended.
+    pub fn master(&self, id: FlowId) -> Option<MasterRef> {
+        let parent = self.parent(id)?;
+        self.shared.expectations.masters.connection(parent)
+    }
+
+    /// A connection's helper.
+    pub fn helper(&self, id: FlowId) -> Option<HelperId> {
+        HelperId::new(self.warm[at(id)].helper)
+    }
+
+    /// Gives a connection a helper, or takes it away.
+    pub fn set_helper(&mut self, id: FlowId, helper: Option<HelperId>) {
+        self.warm[at(id)].helper = helper.map_or(0, HelperId::number);
+    }
+
+    /// Which layer-7 protocol a connection was found to be.
+    pub fn label(&self, id: FlowId) -> Option<LabelId> {
+        LabelId::new(self.warm[at(id)].label)
+    }
+
+    /// Notes which layer-7 protocol a connection was found to be.
+    pub fn set_label(&mut self, id: FlowId, label: Option<LabelId>) {
+        self.warm[at(id)].label = label.map_or(0, LabelId::number);
+    }
+
+    /// Whether a connection has reached its end: by its deadline, or because it was to end with a
+    /// master that has ended.
+    pub(crate) fn is_over(&self, id: FlowId, now_ms: u32) -> bool {
+        self.hot[at(id)].expired(now_ms) || self.is_orphaned(id)
+    }
+
+    /// Whether a connection that was to end with its master has lost it.
+    pub(crate) fn is_orphaned(&self, id: FlowId) -> bool {
+        let bound = self.warm[at(id)].kin.contains(Kin::ENDS_WITH_MASTER);
+        let masters = &self.shared.expectations.masters;
+        bound && self.parent(id).is_some_and(|at| masters.has_ended(at))
+    }
+
+    /// The place of the master that has announced a connection.
+    fn parent(&self, id: FlowId) -> Option<u16> {
+        let warm = &self.warm[at(id)];
+        let parent = if warm.kin.contains(Kin::MASTER) {
+            self.shared.expectations.masters.node(warm.master)?.parent
+        } else {
+            warm.master
+        };
+        (parent != NO_MASTER).then_some(parent)
+    }
+
+    /// Parts a connection that is being removed from its master and its children.
+    pub(crate) fn part(&mut self, id: FlowId) {
+        let warm = self.warm[at(id)];
+        if warm.master == NO_MASTER {
+            return;
+        }
+        let parent = self.parent(id);
+        let masters = &self.shared.expectations.masters;
+        if warm.kin.contains(Kin::MASTER) {
+            masters.end(warm.master);
+            masters.release(warm.master);
+        }
+        if let Some(parent) = parent {
+            masters.release(parent);
+        }
+    }
+}
