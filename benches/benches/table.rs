@@ -46,7 +46,7 @@ fn filled(connections: u32) -> Table<V4> {
                 reply: original.inverse(),
             },
             expected: None,
-        helper: None,
+            helper: None,
             claim: None,
             mapping: None,
             steer: Steer::No,

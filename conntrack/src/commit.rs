@@ -41,7 +41,7 @@ pub struct NewConnection<F: Family> {
     pub steer: Steer,
     /// Who judged its first packet.
     pub generation: Generation,
-    /// The rule that admitted it, as the pipeline numbers rules; [`NONE`] if none did.
+    /// The rule that admitted it, by the number that it keeps over reloads; [`NONE`] if none did.
     pub rule: u32,
 }
 

@@ -347,7 +347,7 @@ pub struct Warm {
     pub(crate) start: u32,
     /// When its last packet came, in wrapping milliseconds.
     pub(crate) seen: u32,
-    /// The rule that admitted it, as the pipeline numbers rules.
+    /// The rule that admitted it, by the number that it keeps over reloads.
     pub(crate) rule: u32,
     /// Where the registry keeps the port space that its external port is claimed from.
     pub(crate) claim: u16,

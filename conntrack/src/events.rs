@@ -168,7 +168,7 @@ impl<F: Family> Table<F> {
         }
         let note = Note {
             change,
-            connection: self.snapshot(id, Duration::ZERO, Duration::ZERO),
+            connection: self.snapshot(id, Duration::ZERO, 0),
             deadline: self.hot[at(id)].deadline,
             seen: self.warm[at(id)].seen,
         };
@@ -190,7 +190,7 @@ impl<F: Family> Table<F> {
             let left = remaining(note.deadline, now_ms);
             let connection = Connection {
                 timeout: Duration::from_millis(u64::from(left)),
-                idle: Duration::from_millis(u64::from(now_ms.wrapping_sub(note.seen))),
+                idle_ms: now_ms.wrapping_sub(note.seen),
                 ..note.connection
             };
             tell(Event {

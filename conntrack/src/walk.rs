@@ -30,12 +30,12 @@ pub struct Connection<F: Family> {
     /// When it was opened, in seconds of the caller's clock.
     pub start_secs: u32,
     /// How long ago its last packet came.
-    pub idle: Duration,
+    pub idle_ms: u32,
     /// Its mark.
     pub mark: u32,
     /// The generation that judged it last.
     pub generation: Generation,
-    /// The rule that admitted it, as the pipeline numbers rules; `None` if none did.
+    /// The rule that admitted it, by the number that it keeps over reloads; `None` if none did.
     pub rule: Option<u32>,
     /// The connection that announced it, if it has not ended.
     pub master: Option<MasterRef>,
@@ -115,13 +115,12 @@ impl<F: Family> Table<F> {
             return None;
         }
         let left = u64::from(remaining(hot.deadline, now_ms));
-        let idle = u64::from(now_ms.wrapping_sub(warm.seen));
-        let [timeout, idle] = [left, idle].map(Duration::from_millis);
-        Some(self.snapshot(id, timeout, idle))
+        let idle_ms = now_ms.wrapping_sub(warm.seen);
+        Some(self.snapshot(id, Duration::from_millis(left), idle_ms))
     }
 
     /// A snapshot of what stands at a place, whether it has expired or not.
-    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration, idle: Duration) -> Connection<F> {
+    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration, idle_ms: u32,) -> Connection<F> {
         let (hot, warm) = (&self.hot[at(id)], &self.warm[at(id)]);
         Connection {
             id,
@@ -132,7 +131,7 @@ impl<F: Family> Table<F> {
             bytes: warm.bytes,
             timeout,
             start_secs: warm.start,
-            idle,
+            idle_ms,
             mark: hot.mark,
             generation: hot.generation(),
             rule: (warm.rule != NONE).then_some(warm.rule),

@@ -35,6 +35,8 @@ pub struct Status {
     pub memory: Memory,
     /// Connections that are found through the steering map.
     pub steered_connections: u64,
+    /// Connections that others have announced.
+    pub expectations: Expectations,
     /// Log lines that standard error did not get, for more than its limit a second.
     pub log_lines_suppressed: u64,
     /// Log events that were lost before they became lines.
@@ -47,6 +49,32 @@ pub struct Status {
     pub events_missed: u64,
     /// What was noticed at start: no hugepages, for one.
     pub notices: Vec<String>,
+}
+
+/// Connections that others have announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Expectations {
+    /// How many are waited for now.
+    pub waiting: u64,
+    /// How many can be.
+    pub limit: u64,
+    /// Announced since the start.
+    pub created: u64,
+    /// Connections that were related because of one.
+    pub matched: u64,
+    /// Ended because the one connection they waited for came.
+    pub fulfilled: u64,
+    /// Timed out.
+    pub expired: u64,
+    /// Ended with the connection that announced them.
+    pub orphaned: u64,
+    /// Gave way to a newer one of the same connection.
+    pub replaced: u64,
+    /// Taken back.
+    pub withdrawn: u64,
+    /// Not taken: no room, or another could be met by the same packet.
+    pub refused: u64,
 }
 
 /// How reloads went.
@@ -272,6 +300,8 @@ pub struct Rules {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub struct Connection {
+    /// Its place: worker, IP version and place in the table. Used again when it has ended.
+    pub id: String,
     /// The worker that owns it.
     pub worker: u16,
     /// RouterOS's letters: S seen-reply, A assured, C confirmed, D dying, F fasttrack, s srcnat,
@@ -293,12 +323,24 @@ pub struct Connection {
     pub timeout_seconds: u64,
     /// How long it has lived.
     pub age_seconds: u64,
+    /// How long ago its last packet came.
+    pub idle_seconds: u64,
     /// Packets and bytes from the opener.
     pub orig: Traffic,
     /// Packets and bytes towards the opener.
     pub repl: Traffic,
     /// The connection mark, zero for none.
     pub connection_mark: u32,
+    /// Its protocol helper.
+    pub helper: Option<String>,
+    /// The number of the layer-7 protocol that its payload was found to be.
+    pub layer7_label: Option<u16>,
+    /// The connection that announced it, if that one still lives: its `id`.
+    pub master: Option<String>,
+    /// The generation of the program that judged it last.
+    pub generation: u32,
+    /// The rule that admitted it, where it stands now; nothing if it is no longer there.
+    pub rule: Option<String>,
 }
 
 /// A page of `/v1/connections`.

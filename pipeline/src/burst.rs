@@ -64,8 +64,8 @@ pub enum Track {
     Related(FlowRef),
     /// No connection was found in the bulk lookup.
     Missed,
-    /// It may open a connection, and is being judged.
-    Opening,
+    /// It may open a connection, and is being judged as new, or as related if it was announced.
+    Opening(ConnState),
     /// Fits no connection and may not open one.
     Invalid,
 }
@@ -118,7 +118,7 @@ impl Meta {
             Track::Known(_, state) => Some(state),
             Track::Related(_) => Some(ConnState::Related),
             Track::Invalid => Some(ConnState::Invalid),
-            Track::Opening => Some(ConnState::New),
+            Track::Opening(state) => Some(state),
             Track::Missed => None,
         }
     }

@@ -87,6 +87,8 @@ drop_reasons! {
     SteeringFull = "steering-full",
     /// A connection with the same translated tuple exists.
     NatClash = "nat-clash",
+    /// What had announced the connection went away while its first packet was judged.
+    ExpectationGone = "expectation-gone",
     /// No free port for source translation.
     NatPortsExhausted = "nat-ports-exhausted",
     /// The translation needs an address that the interface does not have.

@@ -22,6 +22,7 @@ use crate::lists::Lists;
 use crate::policy::{Policy, TableKind, Tracking};
 use crate::rules::Rules;
 use crate::rules::external::external_addresses;
+use crate::rules::lasting::Lasting;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -46,6 +47,8 @@ pub struct Program {
     pub pools4: Pools<V4>,
     /// The port pools of IPv6 source translation.
     pub pools6: Pools<V6>,
+    /// The numbers that rules keep over reloads.
+    pub lasting: Lasting,
     carry: Box<[Option<RuleId>]>,
     rule_counters: Box<[RuleCounters]>,
     interface_counters: Box<[PerInterface]>,
@@ -93,6 +96,7 @@ impl Program {
                     PerInterface::build(&same_interfaces, before)
                 })
                 .collect(),
+            lasting: Lasting::build(&carry, previous.map(|p| &p.lasting)),
             interfaces,
             rules,
             carry,
@@ -102,6 +106,11 @@ impl Program {
     /// The rule's name as people are told it: `table/chain/N file:line`, `None` for no such rule.
     pub fn rule_name(&self, rule: RuleId) -> Option<String> {
         self.rules.find(rule).map(ToString::to_string)
+    }
+
+    /// The name of the rule that has a lasting number, `None` if it is gone.
+    pub fn lasting_rule_name(&self, number: u32) -> Option<String> {
+        self.rule_name(self.lasting.rule(number)?)
     }
 
     /// The prefix of a rule's log lines, `None` if it writes none.

@@ -246,6 +246,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         self.core.now = now;
         self.core.conntrack.v4.expire(now, EXPIRE_BUDGET);
         self.core.conntrack.v6.expire(now, EXPIRE_BUDGET);
+        self.core.conntrack.sweep_expectations(now, EXPIRE_BUDGET);
         self.fold();
     }
 

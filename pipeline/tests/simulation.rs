@@ -7,6 +7,8 @@
 
 mod sim;
 
+#[path = "sim/announce.rs"]
+mod announce;
 #[path = "sim/checks.rs"]
 mod checks;
 #[path = "sim/policies.rs"]

@@ -92,7 +92,7 @@ pub enum Source<F: Family> {
     Keep,
     /// This external address, its master's for one, with a port that is chosen then.
     Address(F::Addr),
-    /// This endpoint, whose port is reserved.
+    /// This endpoint; its port has to be free, or reserved for the inside endpoint.
     Endpoint(F::Addr, Port),
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use turnpike_conntrack::expect::ExpectationCounts;
 use turnpike_conntrack::ids::{Generation, WorkerId};
 use turnpike_conntrack::time::Tick;
 use turnpike_pipeline::counters::WorkerCounters;
@@ -11,6 +12,17 @@ use crate::distribute::Distributor;
 use crate::hugepages::Memory;
 use crate::load::LoadReading;
 use crate::port::{Link, PortStats};
+
+/// Announced connections at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expectations {
+    /// How many are waited for.
+    pub waiting: usize,
+    /// How many can be.
+    pub limit: usize,
+    /// What became of them since the start.
+    pub counts: ExpectationCounts,
+}
 
 /// A gateway at one moment.
 #[derive(Debug)]
@@ -27,6 +39,8 @@ pub struct Status {
     pub buffers_in_use: usize,
     /// Connections that are found through the steering map.
     pub steered: usize,
+    /// Connections that others have announced.
+    pub expectations: Expectations,
     /// Log events lost because nobody took them.
     pub logs_lost: u64,
     /// Events of connections lost because nobody took them in time.
@@ -107,6 +121,11 @@ impl Gateway {
             buffers: self.pools.iter().map(|pool| pool.size()).sum(),
             buffers_in_use: self.eal.buffers_in_use(),
             steered: self.shared.steering.len(),
+            expectations: Expectations {
+                waiting: self.shared.expectations.len(),
+                limit: self.shared.expectations.capacity(),
+                counts: self.shared.expectations.counts(),
+            },
             logs_lost: self.exchange.logs_lost(),
             events_lost: self.exchange.events_lost(),
             workers: (0..)

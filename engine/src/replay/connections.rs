@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
-use turnpike_conntrack::ids::Direction;
+use turnpike_conntrack::ids::{Direction, LabelId};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
-use turnpike_pipeline::ids::RuleId;
+use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::program::Program;
 
 /// How many places of the table are looked at in one go.
@@ -38,6 +38,12 @@ pub struct ConnectionReport {
     orig_bytes: u64,
     repl_packets: u64,
     repl_bytes: u64,
+    start_seconds: u32,
+    idle_ms: u32,
+    connection_mark: u32,
+    helper: Option<&'static str>,
+    layer7_label: Option<u16>,
+    generation: u32,
     rule: Option<String>,
 }
 
@@ -93,8 +99,14 @@ fn report<F: Family>(connection: &Connection<F>, program: &Program) -> Connectio
         orig_bytes: count(&connection.bytes, orig),
         repl_packets: count(&connection.packets, repl),
         repl_bytes: count(&connection.bytes, repl),
+        start_seconds: connection.start_secs,
+        idle_ms: connection.idle_ms,
+        connection_mark: connection.mark,
+        helper: connection.helper.and_then(helper_name),
+        layer7_label: connection.label.map(LabelId::number),
+        generation: connection.generation.0,
         rule: connection
             .rule
-            .and_then(|rule| program.rule_name(RuleId(rule))),
+            .and_then(|rule| program.lasting_rule_name(rule)),
     }
 }

@@ -204,6 +204,10 @@ fn human(connections: &[Connection]) -> String {
             "orig-bytes",
             "repl-packets",
             "repl-bytes",
+            "age",
+            "idle",
+            "helper",
+            "rule",
         ],
         &[
             "timeout",
@@ -211,6 +215,8 @@ fn human(connections: &[Connection]) -> String {
             "orig-bytes",
             "repl-packets",
             "repl-bytes",
+            "age",
+            "idle",
         ],
     );
     for c in connections {
@@ -227,6 +233,10 @@ fn human(connections: &[Connection]) -> String {
             c.orig.bytes.to_string(),
             c.repl.packets.to_string(),
             c.repl.bytes.to_string(),
+            duration(c.age_seconds),
+            duration(c.idle_seconds),
+            c.helper.clone().unwrap_or_default(),
+            c.rule.clone().unwrap_or_default(),
         ]);
     }
     format!(

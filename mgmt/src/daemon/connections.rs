@@ -4,12 +4,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use turnpike_conntrack::ids::{FlowId, WorkerId};
+use turnpike_conntrack::expect::MasterRef;
+use turnpike_conntrack::ids::{FlowId, LabelId, WorkerId};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_engine::gateway::{AnyConnection, Cursor, Gateway, Tally};
 use turnpike_engine::mailbox::AskError;
 use turnpike_helpers::catalogue::protocol_name;
+use turnpike_helpers::names::helper_name;
+use turnpike_pipeline::program::Program;
 
 use crate::filter::{Filter, state};
 use crate::report::{self, Connections, Traffic};
@@ -58,6 +61,7 @@ pub fn page(
     };
     let began = Instant::now();
     let now_secs = gateway.clock().now().as_secs();
+    let program = gateway.program();
     let mut connections = Vec::new();
     while let Some(here) = place {
         if usize::from(here.worker) >= gateway.worker_count() {
@@ -75,7 +79,7 @@ pub fn page(
                     next: Some(show(at(here.worker, &connection))),
                 });
             }
-            connections.push(row_of(worker, &connection, now_secs));
+            connections.push(row_of(worker, &connection, now_secs, &program));
         }
         place = Some(here.after(piece.next));
         if began.elapsed() > PATIENCE {
@@ -139,13 +143,17 @@ fn at(worker: u8, connection: &AnyConnection) -> Place {
     Place { worker, cursor }
 }
 
-/// `worker.family.place`.
+/// A place as a cursor.
 fn show(place: Place) -> String {
-    let (family, at) = match place.cursor {
-        Cursor::V4(at) => (4, at),
-        Cursor::V6(at) => (6, at),
-    };
-    format!("{}.{family}.{at}", place.worker)
+    match place.cursor {
+        Cursor::V4(at) => place_name(place.worker, 4, FlowId(at)),
+        Cursor::V6(at) => place_name(place.worker, 6, FlowId(at)),
+    }
+}
+
+/// `worker.version.place`.
+fn place_name(worker: u8, version: u8, FlowId(at): FlowId) -> String {
+    format!("{worker}.{version}.{at}")
 }
 
 fn parse(text: &str) -> Option<Place> {
@@ -162,14 +170,24 @@ fn parse(text: &str) -> Option<Place> {
 }
 
 /// A connection as listings and events show it, at a time of the gateway's clock.
-pub fn row_of(worker: WorkerId, connection: &AnyConnection, now_secs: u64) -> report::Connection {
+pub fn row_of(
+    worker: WorkerId,
+    connection: &AnyConnection,
+    now_secs: u64,
+    program: &Program,
+) -> report::Connection {
     match connection {
-        AnyConnection::V4(connection) => row(worker.0, connection, now_secs),
-        AnyConnection::V6(connection) => row(worker.0, connection, now_secs),
+        AnyConnection::V4(connection) => row(worker.0, connection, now_secs, program),
+        AnyConnection::V6(connection) => row(worker.0, connection, now_secs, program),
     }
 }
 
-fn row<F: Family>(worker: u8, connection: &Connection<F>, now_secs: u64) -> report::Connection {
+fn row<F: Family>(
+    worker: u8,
+    connection: &Connection<F>,
+    now_secs: u64,
+    program: &Program,
+) -> report::Connection {
     let protocol = connection.pair.original.proto;
     let ends = |tuple: &Tuple<F>| {
         [
@@ -181,7 +199,9 @@ fn row<F: Family>(worker: u8, connection: &Connection<F>, now_secs: u64) -> repo
     let [reply_src_address, reply_dst_address] = ends(&connection.pair.reply);
     let ([orig_packets, repl_packets], [orig_bytes, repl_bytes]) =
         (connection.packets, connection.bytes);
+    let master = |MasterRef { worker, version, id }| place_name(worker.0, version, id);
     report::Connection {
+        id: place_name(worker, F::VERSION, connection.id),
         worker: u16::from(worker),
         flags: connection.flags.to_string(),
         protocol: protocol_name(protocol).map_or_else(|| protocol.0.to_string(), str::to_owned),
@@ -200,7 +220,15 @@ fn row<F: Family>(worker: u8, connection: &Connection<F>, now_secs: u64) -> repo
             packets: repl_packets,
             bytes: repl_bytes,
         },
+        idle_seconds: u64::from(connection.idle_ms / 1_000),
         connection_mark: connection.mark,
+        helper: connection.helper.and_then(helper_name).map(str::to_owned),
+        layer7_label: connection.label.map(LabelId::number),
+        master: connection.master.map(master),
+        generation: connection.generation.0,
+        rule: connection
+            .rule
+            .and_then(|rule| program.lasting_rule_name(rule)),
     }
 }
 

@@ -14,6 +14,7 @@ use turnpike_conntrack::events::{Change, Event};
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::walk::AnyConnection;
+use turnpike_pipeline::program::Program;
 use turnpike_engine::events::Told;
 use turnpike_engine::gateway::Gateway;
 
@@ -92,6 +93,7 @@ impl Events {
 
     /// Passes on what the workers have told.
     fn pass_on(&self, gateway: &Gateway) {
+        let program = gateway.program();
         for worker in workers(gateway) {
             let wall = Wall {
                 now: gateway.clock().now(),
@@ -102,7 +104,7 @@ impl Events {
                     Some(Told::Event(event)) => self.hub.publish(
                         1,
                         |wanted| wanted.wants(worker, event.change, &event.connection),
-                        || line(&record(worker, &event, wall)),
+                        || line(&record(worker, &event, wall, &program)),
                     ),
                     Some(Told::Lost(events)) => {
                         let record = lost(events, Some(u16::from(worker.0)));
@@ -158,7 +160,7 @@ impl Wall {
     }
 }
 
-fn record(worker: WorkerId, event: &Event, wall: Wall) -> report::Event {
+fn record(worker: WorkerId, event: &Event, wall: Wall, program: &Program) -> report::Event {
     let start_secs = match &event.connection {
         AnyConnection::V4(connection) => connection.start_secs,
         AnyConnection::V6(connection) => connection.start_secs,
@@ -171,7 +173,7 @@ fn record(worker: WorkerId, event: &Event, wall: Wall) -> report::Event {
             Change::New | Change::Update => None,
         },
         started_at: wall.ms(Tick::from_secs(u64::from(start_secs))) / 1_000,
-        connection: row_of(worker, &event.connection, event.at.as_secs()),
+        connection: row_of(worker, &event.connection, event.at.as_secs(), program),
     }
 }
 

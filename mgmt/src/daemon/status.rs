@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use turnpike_conntrack::expect::ExpectationCounts;
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_engine::gateway::{self, Gateway};
 use turnpike_engine::hugepages::Memory;
@@ -179,9 +180,35 @@ fn fill(status: &mut Status, gateway: &Gateway) {
         },
     };
     status.steered_connections = engine.steered as u64;
+    status.expectations = expectations(&engine.expectations);
     status.log_events_lost = engine.logs_lost;
     status.events_lost = engine.events_lost;
     status.notices = gateway.warnings().to_vec();
+}
+
+fn expectations(engine: &gateway::Expectations) -> report::Expectations {
+    let ExpectationCounts {
+        created,
+        matched,
+        fulfilled,
+        expired,
+        orphaned,
+        replaced,
+        withdrawn,
+        refused,
+    } = engine.counts;
+    report::Expectations {
+        waiting: engine.waiting as u64,
+        limit: engine.limit as u64,
+        created,
+        matched,
+        fulfilled,
+        expired,
+        orphaned,
+        replaced,
+        withdrawn,
+        refused,
+    }
 }
 
 fn interfaces(program: &Program, engine: &gateway::Status) -> Vec<Interface> {

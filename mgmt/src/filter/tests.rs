@@ -29,10 +29,13 @@ fn connection(original: Tuple<V4>, reply: Tuple<V4>) -> Connection<V4> {
         bytes: [500, 400],
         timeout: Duration::from_secs(30),
         start_secs: 0,
+        idle_ms: 0,
         mark: 0x25,
         generation: Generation(1),
         rule: None,
         master: None,
+        helper: None,
+        label: None,
     }
 }
 

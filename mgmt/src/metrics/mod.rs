@@ -24,6 +24,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     workers(status, &mut families)?;
     drops_and_punts(status, &mut families)?;
     slow_path(status, &mut families)?;
+    expectations(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
     rule_counters(rules, &mut families)?;
     let mut text = Vec::new();
@@ -331,6 +332,52 @@ fn slow_path(status: &Status, families: &mut Families) -> Result<(), prometheus:
         "Packets waiting at the slow path right now.",
         &[],
         &[(vec![], slow.held)],
+    )
+}
+
+fn expectations(status: &Status, families: &mut Families) -> Result<(), prometheus::Error> {
+    let now = &status.expectations;
+    families.gauge::<&str>(
+        "turnpike_expectations",
+        "Connections that others have announced and that have not come yet.",
+        &[],
+        &[(vec![], now.waiting)],
+    )?;
+    families.gauge::<&str>(
+        "turnpike_expectations_limit",
+        "Room for connections that others have announced.",
+        &[],
+        &[(vec![], now.limit)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_expectations_created_total",
+        "Connections that others have announced.",
+        &[],
+        &[(vec![], now.created)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_expectations_matched_total",
+        "Connections that came as they were announced.",
+        &[],
+        &[(vec![], now.matched)],
+    )?;
+    families.counter::<&str>(
+        "turnpike_expectations_refused_total",
+        "Announcements that were not taken.",
+        &[],
+        &[(vec![], now.refused)],
+    )?;
+    families.counter(
+        "turnpike_expectations_ended_total",
+        "Announcements that ended, by what ended them.",
+        &["cause"],
+        &[
+            (vec!["fulfilled"], now.fulfilled),
+            (vec!["expired"], now.expired),
+            (vec!["orphaned"], now.orphaned),
+            (vec!["replaced"], now.replaced),
+            (vec!["withdrawn"], now.withdrawn),
+        ],
     )
 }
 

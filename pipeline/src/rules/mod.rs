@@ -11,6 +11,7 @@
 pub mod compiled;
 pub mod external;
 pub mod facts;
+pub mod lasting;
 pub mod linear;
 pub mod matchers;
 pub mod path;

@@ -50,7 +50,7 @@ fn packet<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> F
     let translated = match meta.track {
         Track::Known(flow, _) => translate_packet::<F, B, W>(core, buf, meta, flow),
         Track::Related(flow) => translate_error::<F, B, W>(core, buf, meta, flow),
-        Track::Exempt | Track::Missed | Track::Opening | Track::Invalid => Some(()),
+        Track::Exempt | Track::Missed | Track::Opening(_) | Track::Invalid => Some(()),
     };
     if translated.is_none() {
         return Fate::Drop(DropReason::NatUntranslatable);

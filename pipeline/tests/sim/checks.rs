@@ -43,6 +43,8 @@ pub fn always(sim: &Sim) {
         worker.conntrack().v4.check_invariants().expect("IPv4");
         worker.conntrack().v6.check_invariants().expect("IPv6");
     }
+    let expectations = &sim.shared.expectations;
+    expectations.check_invariants().expect("expectations");
     tuples(sim, |w| &sim.workers[w].conntrack().v4);
     tuples(sim, |w| &sim.workers[w].conntrack().v6);
 }

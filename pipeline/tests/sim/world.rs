@@ -19,6 +19,7 @@ use turnpike_pipeline::packet::parse::{Net, Parsed, parse};
 use turnpike_pipeline::packet::verify::{Checksum, verify_l4};
 use turnpike_pipeline::witness::{End, Ending};
 
+use crate::announce;
 use crate::checks::{self, Translation};
 use crate::policies::{Chosen, random_policy};
 use crate::random::Random;
@@ -72,6 +73,8 @@ impl Seen {
             "reloaded",
             "held",
             "related",
+            "announced",
+            "announced and met",
         ];
         for what in all {
             assert!(
@@ -138,6 +141,7 @@ impl World {
             70..80 => self.probe(),
             80..88 => self.pass_time(),
             88..92 => self.reload(),
+            92..96 => self.announce(),
             _ => self.rest(),
         }
         self.collect();
@@ -163,8 +167,12 @@ impl World {
             self.seen.note("handed over", counters.handed_over.read());
         }
         let slow = &self.sim.slow_counters;
+        let counts = self.sim.shared.expectations.counts();
+        self.seen.note("announced", counts.created);
+        self.seen.note("announced and met", counts.matched);
         self.seen.note("reassembled", slow.consumed.read());
         self.seen.note("cut", slow.fragments_made.read());
+        announce::nothing_is_left(&mut self.sim);
     }
 
     /// Up to 64 frames of one port, and some of what follows from them.
@@ -209,7 +217,11 @@ impl World {
                 let error = session.error(&mut self.random, macs);
                 error.into_iter().map(|(port, f)| (port, None, f)).collect()
             }
-            83..87 => self.pieces(),
+            83..85 => {
+                let (port, frame) = announce::call(&mut self.random, macs);
+                vec![(port, None, frame)]
+            }
+            85..87 => self.pieces(),
             87..89 => vec![self.question()],
             _ => {
                 let (port, _, sample) = session.packet(&mut self.random, macs);
@@ -280,6 +292,17 @@ impl World {
                 .and_then(|parsed| checks::translation(&self.sim, &frame, &parsed));
             self.inject(port, vec![(port, session, frame)], expected);
             self.rest();
+        }
+    }
+
+    /// A connection announces others, and somebody calls.
+    fn announce(&mut self) {
+        for _ in 0..3 {
+            announce::announce(&mut self.sim, &mut self.random);
+        }
+        for _ in 0..4 {
+            let (port, frame) = announce::call(&mut self.random, self.macs);
+            self.inject(port, vec![(port, None, frame)], None);
         }
     }
 

@@ -8,6 +8,7 @@
 //! (`filter-rule`, `filter-reject`), routes (`no-route`, `ttl-exceeded`, `mtu-exceeded`), for the
 //! gateway itself (`no-listener`), and where tables are full.
 
+mod announced;
 mod open;
 mod owner;
 mod route;
@@ -111,8 +112,8 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             let view = View::of_error(incoming, &pair, flow.direction);
             judge(core, buf, meta, &view, ConnState::Related, out).fate
         }
-        Track::Missed | Track::Opening => {
-            meta.track = Track::Opening;
+        Track::Missed | Track::Opening(_) => {
+            meta.track = Track::Opening(ConnState::New);
             open::<F, B, W>(core, buf, meta, View::plain(incoming), out)
         }
         Track::Exempt | Track::Invalid => {
@@ -180,8 +181,10 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     };
     let nat_state = match meta.track {
         Track::Known(flow, _) | Track::Related(flow) => nat_state::<F, W>(core, flow),
-        Track::Opening if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
-        Track::Missed | Track::Opening | Track::Exempt | Track::Invalid => NatStateSet::default(),
+        Track::Opening(_) if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
+        Track::Missed | Track::Opening(_) | Track::Exempt | Track::Invalid => {
+            NatStateSet::default()
+        }
     };
     let (tuple, egress) = (view.at_filter(), routed.out_interface);
     let facts = ask::facts(&tuple, meta, egress, Some(state), nat_state);

@@ -1,10 +1,11 @@
 //! Opening a connection: translated, judged, and only then entered in the table.
 
+use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef};
 use turnpike_conntrack::table::{CommitError, NewConnection};
 use turnpike_conntrack::tuple::TuplePair;
 
-use super::{judge, remember};
+use super::{announced, judge, remember};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
@@ -26,32 +27,39 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
     mut view: View<F>,
     out: &mut Outbox<B>,
 ) -> Fate {
-    let state = ConnState::New;
-    if !meta.origin.is_local() {
-        view.outgoing = match nat::destination(core, (buf, &*meta), &view.incoming, out) {
-            Ok(tuple) => tuple,
-            Err(reason) => return Fate::Drop(reason),
-        };
-    }
+    let expected = announced::meets(core, meta, &view.incoming);
+    let state = match expected {
+        Some(_) => ConnState::Related,
+        None => ConnState::New,
+    };
+    meta.track = Track::Opening(state);
+    let (packet, met) = ((buf, &*meta), expected.as_ref());
+    view.outgoing = match announced::destination(core, packet, &view.incoming, met, out) {
+        Ok(tuple) => tuple,
+        Err(reason) => return Fate::Drop(reason),
+    };
     let judgement = judge(core, buf, meta, &view, state, out);
     if judgement.fate != Fate::Pass {
         return judgement.fate;
     }
-    let source = match nat::source(core, (buf, &*meta), &view, out_interface(core, meta), out) {
+    let (packet, leaves) = ((buf, &*meta), out_interface(core, meta));
+    let source = match announced::source(core, packet, &view, leaves, met, out) {
         Ok(source) => source,
         Err(reason) => return Fate::Drop(reason),
     };
+    let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
     let new = NewConnection {
         pair: TuplePair {
             original: view.incoming,
             reply: source.outgoing.inverse(),
         },
-        related: None,
+        expected,
+        helper: None,
         claim: source.claim,
         mapping: nat::mapping(core, &view),
         steer: source.steer,
         generation: core.program.generation,
-        rule: meta.rule.map_or(u32::MAX, |rule| rule.0),
+        rule: rule.unwrap_or(NONE),
     };
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
@@ -72,6 +80,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
             CommitError::IndexFull => DropReason::IndexFull,
             CommitError::SteeringFull => DropReason::SteeringFull,
             CommitError::NatClash => DropReason::NatClash,
+            CommitError::ExpectationGone => DropReason::ExpectationGone,
         }),
     }
 }

@@ -1,7 +1,6 @@
 //! Where a new connection goes: dst-nat, redirect, and in through an endpoint-independent mapping.
 
 use turnpike_conntrack::eim::Inbound;
-use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
 use turnpike_conntrack::tuple::Tuple;
 
@@ -29,7 +28,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
         incoming,
         meta,
         None,
-        Some(ConnState::New),
+        meta.state(),
         NatStateSet::default(),
     );
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);

@@ -1,6 +1,5 @@
 //! Where a new connection seems to come from: src-nat, masquerade, endpoint-independent mappings.
 
-use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::nat::{
     Mapping, NatError, PortOrder, SourceRequest, Steer, choose_source, steer,
 };
@@ -46,12 +45,7 @@ pub fn source<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Source<F>, DropReason> {
     let meta = packet.1;
-    let steer = steering(core, view, out_interface);
-    let untranslated = Source {
-        outgoing: view.outgoing,
-        claim: None,
-        steer,
-    };
+    let untranslated = as_it_is(core, view, out_interface);
     let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
         return Ok(untranslated);
     };
@@ -64,7 +58,7 @@ pub fn source<F: Stack, B: Buffer, W>(
         &view.outgoing,
         meta,
         Some(out_interface),
-        Some(ConnState::New),
+        meta.state(),
         NatStateSet(nat_state),
     );
     let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
@@ -94,6 +88,34 @@ pub fn source<F: Stack, B: Buffer, W>(
     };
     let order = order(core, decision.rule);
     choose(core, view, out_interface, &wanted, order)
+}
+
+/// A connection that leaves as `view` shows it, and holds no port.
+pub fn as_it_is<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: Option<IfaceId>,
+) -> Source<F> {
+    Source {
+        outgoing: view.outgoing,
+        claim: None,
+        steer: steering(core, view, out_interface),
+    }
+}
+
+/// A connection that leaves by an interface under this address, whatever the rules say.
+pub fn under<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: IfaceId,
+    address: F::Addr,
+) -> Result<Source<F>, DropReason> {
+    let wanted = Wanted {
+        addresses: single(address.to_ip()),
+        ports: None,
+        mapping: Mapping::PerConnection,
+    };
+    choose(core, view, out_interface, &wanted, PortOrder::Preserve)
 }
 
 /// Takes an external port from the pools.
