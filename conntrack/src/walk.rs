@@ -120,7 +120,7 @@ impl<F: Family> Table<F> {
     }
 
     /// A snapshot of what stands at a place, whether it has expired or not.
-    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration, idle_ms: u32,) -> Connection<F> {
+    pub(crate) fn snapshot(&self, id: FlowId, timeout: Duration, idle_ms: u32) -> Connection<F> {
         let (hot, warm) = (&self.hot[at(id)], &self.warm[at(id)]);
         Connection {
             id,

@@ -107,6 +107,9 @@ mod tests {
             generation: Generation(1),
             rule: None,
             master: None,
+            helper: None,
+            label: None,
+            idle_ms: 0,
         };
         Event {
             change: Change::New,

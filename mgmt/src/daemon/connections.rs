@@ -199,7 +199,11 @@ fn row<F: Family>(
     let [reply_src_address, reply_dst_address] = ends(&connection.pair.reply);
     let ([orig_packets, repl_packets], [orig_bytes, repl_bytes]) =
         (connection.packets, connection.bytes);
-    let master = |MasterRef { worker, version, id }| place_name(worker.0, version, id);
+    let master = |MasterRef {
+                      worker,
+                      version,
+                      id,
+                  }| place_name(worker.0, version, id);
     report::Connection {
         id: place_name(worker, F::VERSION, connection.id),
         worker: u16::from(worker),

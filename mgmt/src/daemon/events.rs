@@ -14,9 +14,9 @@ use turnpike_conntrack::events::{Change, Event};
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::walk::AnyConnection;
-use turnpike_pipeline::program::Program;
 use turnpike_engine::events::Told;
 use turnpike_engine::gateway::Gateway;
+use turnpike_pipeline::program::Program;
 
 use super::connections::row_of;
 use super::{Daemon, RunError};
