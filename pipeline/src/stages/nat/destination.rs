@@ -24,13 +24,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Tuple<F>, DropReason> {
     let meta = packet.1;
-    let facts = ask::facts(
-        incoming,
-        meta,
-        None,
-        meta.state(),
-        NatStateSet::default(),
-    );
+    let facts = ask::facts(incoming, meta, None, meta.state(), NatStateSet::default());
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
     match decision.verdict {
         Verdict::DstNat(Translation { addresses, ports }) => translated(incoming, addresses, ports),
