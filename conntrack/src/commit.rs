@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::entry::{Flags, Hot, Kin, NO_CLAIM, NONE, Warm};
 use crate::events::{Cause, Change};
 use crate::expect::masters::NO_MASTER;
-use crate::expect::{ChildLife, Expected, Taken};
+use crate::expect::{ChildLife, Expected};
 use crate::ids::{Direction, FlowId, FlowRef, Generation, HelperId};
 use crate::nat::Steer;
 use crate::ports::PortClaim;
@@ -112,7 +112,7 @@ impl<F: Family> Table<F> {
                 Err(SteeringError::Occupied) => return Err(CommitError::NatClash),
             }
         }
-        let ties = match self.tie(&pair, expected, helper, (claim, mapping)) {
+        let ties = match self.tie(&pair, expected.as_ref(), helper, (claim, mapping)) {
             Ok(ties) => ties,
             Err(error) => {
                 self.unsteer(&pair, flags);
@@ -234,50 +234,6 @@ impl<F: Family> Table<F> {
         Ok(())
     }
 
-    /// What ties a connection to others, as its entry keeps it: the expectation is taken, and the
-    /// port held, its own or else the one that was reserved for it.
-    fn tie(
-        &mut self,
-        pair: &TuplePair<F>,
-        expected: Option<Expected<F>>,
-        helper: Option<HelperId>,
-        (claim, mapping): (Option<PortClaim>, Option<PortClaim>),
-    ) -> Result<Warm, CommitError> {
-        let mut ties = Warm {
-            claim: NO_CLAIM,
-            master: NO_MASTER,
-            helper: helper.map_or(0, HelperId::number),
-            ..Warm::default()
-        };
-        let Some(expected) = expected else {
-            (ties.claim, ties.kin) = self.hold_both(pair, claim, mapping)?;
-            return Ok(ties);
-        };
-        let taken = self.shared.expectations.take(&expected);
-        let Taken {
-            master,
-            claim: reserved,
-        } = taken.ok_or(CommitError::ExpectationGone)?;
-        ties.master = master;
-        if let Some(helper) = expected.helper {
-            ties.helper = helper.number();
-        }
-        if expected.life == ChildLife::Master {
-            ties.kin = ties.kin.with(Kin::ENDS_WITH_MASTER);
-        }
-        if claim.is_none() && expected.holds_destination() {
-            ties.kin = ties.kin.with(Kin::HOLDS_DESTINATION);
-        }
-        match self.hold(claim.or(reserved)) {
-            Ok(held) => ties.claim = held,
-            Err(error) => {
-                self.shared.expectations.masters.release(master);
-                return Err(error);
-            }
-        }
-        Ok(ties)
-    }
-
     /// Moves both claims into the registry, or none: the number and the bits that the entry keeps.
     fn hold_both(
         &mut self,
@@ -296,6 +252,50 @@ impl<F: Family> Table<F> {
                 ports.release(space, port);
                 self.registry.release(place, space, pair.reply.dst_port);
                 Err(CommitError::TableFull)
+            }
+        }
+    }
+
+    /// What ties a connection to others, as its entry keeps it: the expectation is taken, and ports
+    /// are held, its own or else the one that was reserved for it.
+    fn tie(
+        &mut self,
+        pair: &TuplePair<F>,
+        expected: Option<&Expected<F>>,
+        helper: Option<HelperId>,
+        (mut claim, mut mapping): (Option<PortClaim>, Option<PortClaim>),
+    ) -> Result<Warm, CommitError> {
+        let mut ties = Warm {
+            master: NO_MASTER,
+            helper: helper.map_or(0, HelperId::number),
+            ..Warm::default()
+        };
+        if let Some(expected) = expected {
+            let taken = self.shared.expectations.take(expected);
+            let taken = taken.ok_or(CommitError::ExpectationGone)?;
+            ties.master = taken.master;
+            ties.helper = expected.helper.map_or(ties.helper, HelperId::number);
+            if expected.life == ChildLife::Master {
+                ties.kin = ties.kin.with(Kin::ENDS_WITH_MASTER);
+            }
+            let place = if expected.holds_destination() {
+                &mut mapping
+            } else {
+                &mut claim
+            };
+            *place = place.take().or(taken.claim);
+        }
+        match self.hold_both(pair, claim, mapping) {
+            Ok((claim, kin)) => {
+                ties.claim = claim;
+                ties.kin = ties.kin.with(kin);
+                Ok(ties)
+            }
+            Err(error) => {
+                if ties.master != NO_MASTER {
+                    self.shared.expectations.masters.release(ties.master);
+                }
+                Err(error)
             }
         }
     }

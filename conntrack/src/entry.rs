@@ -366,6 +366,10 @@ pub struct Warm {
 pub(crate) struct Kin(u8);
 
 impl Kin {
+    /// It is a master: its place is its own.
+    pub(crate) const MASTER: Self = Self(1);
+    /// It ends with its master.
+    pub(crate) const ENDS_WITH_MASTER: Self = Self(1 << 1);
     /// It came in through an endpoint-independent mapping: its original destination.
     pub(crate) const USES_MAPPING: Self = Self(1 << 3);
     /// It is a master: its place is its own.

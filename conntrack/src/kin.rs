@@ -6,9 +6,9 @@
 use crate::entry::{Flags, Kin};
 use crate::expect::masters::{NO_MASTER, Node};
 use crate::expect::{MasterId, MasterRef};
-use crate::ids::{Direction, FlowId, HelperId, LabelId};
+use crate::ids::{FlowId, HelperId, LabelId};
 use crate::table::{Table, at};
-use crate::tuple::{Family, Port};
+use crate::tuple::Family;
 
 impl<F: Family> Table<F> {
     /// The name under which a connection announces others, until it ends; `None` if there are too
@@ -86,16 +86,6 @@ impl<F: Family> Table<F> {
             warm.master
         };
         (parent != NO_MASTER).then_some(parent)
-    }
-
-    /// The port that a connection holds.
-    pub(crate) fn held_port(&self, id: FlowId) -> Port {
-        let hot = &self.hot[at(id)];
-        if self.warm[at(id)].kin.contains(Kin::HOLDS_DESTINATION) {
-            hot.tuple(Direction::Original).dst_port
-        } else {
-            hot.tuple(Direction::Reply).dst_port
-        }
     }
 
     /// Parts a connection that is being removed from its master and its children.

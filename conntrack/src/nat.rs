@@ -260,8 +260,8 @@ pub fn reserve<F: Family>(
 ) -> Option<PortClaim> {
     let (address, port) = external;
     let ports = pools.ports(address)?;
-    let inside = Inside::<F>::new(inside, key);
-    ports.claim(PortSpace::of(proto)?, port.0, inside.word, Sharing::Shared)
+    let inside = Inside::<F>::new(inside, key).word;
+    ports.claim(PortSpace::of(proto)?, port.0, inside, Sharing::Shared)
 }
 
 /// One address of the range, always the same for one inside address.

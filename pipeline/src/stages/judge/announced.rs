@@ -7,14 +7,13 @@
 use turnpike_conntrack::expect::{Destination, Expected, Source};
 use turnpike_conntrack::nat::reserve;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
-use turnpike_conntrack::tuple::{Address, Tuple};
+use turnpike_conntrack::tuple::Tuple;
 
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Origin, Way};
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
 use crate::outbox::Outbox;
-use crate::policy::AddressRange;
 use crate::stages::family::Stack;
 use crate::stages::nat;
 use crate::stages::view::View;
@@ -73,13 +72,7 @@ pub(super) fn source<F: Stack, B: Buffer, W>(
     let leaves = out_interface.filter(|_| packet.1.way != Way::Local);
     match (expected.map(|expected| expected.new_source), leaves) {
         (Some(Source::Rules) | None, _) => nat::source(core, packet, view, out_interface, out),
-        (Some(Source::Address(address)), Some(leaves)) => {
-            let only = AddressRange {
-                first: address.to_ip(),
-                last: address.to_ip(),
-            };
-            nat::translate(core, view, leaves, only, None)
-        }
+        (Some(Source::Address(address)), Some(leaves)) => nat::under(core, view, leaves, address),
         (Some(Source::Endpoint(src, src_port)), Some(_)) => {
             let outgoing = Tuple {
                 src,

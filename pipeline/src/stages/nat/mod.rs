@@ -16,7 +16,7 @@ use crate::stages::family::Stack;
 use crate::worker::Core;
 
 pub use destination::{destination, mapping};
-pub use source::{Source, as_it_is, source, translate};
+pub use source::{Source, as_it_is, source, under};
 
 /// The gateway's address on an interface, as it speaks to `towards`.
 fn own_address<W>(core: &Core<W>, interface: IfaceId, towards: IpAddr) -> Option<IpAddr> {

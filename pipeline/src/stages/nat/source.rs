@@ -103,17 +103,16 @@ pub fn as_it_is<F: Stack, W>(
     }
 }
 
-/// A connection that leaves by an interface under one of these addresses and ports.
-pub fn translate<F: Stack, W>(
+/// A connection that leaves by an interface under this address, whatever the rules say.
+pub fn under<F: Stack, W>(
     core: &Core<W>,
     view: &View<F>,
     out_interface: IfaceId,
-    addresses: AddressRange,
-    ports: Option<PortRange>,
+    address: F::Addr,
 ) -> Result<Source<F>, DropReason> {
     let wanted = Wanted {
-        addresses,
-        ports,
+        addresses: single(address.to_ip()),
+        ports: None,
         mapping: Mapping::PerConnection,
     };
     choose(core, view, out_interface, &wanted, PortOrder::Preserve)
