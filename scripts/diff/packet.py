@@ -174,7 +174,8 @@ def piece(packet, ident, offset, data, more):
     """One fragment with the headers of a packet."""
     if version(packet) == 4:
         head = bytearray(packet[:20])
-        head[2:8] = struct.pack("!HHH", 20 + len(data), ident, offset // 8 | (0x2000 if more else 0))
+        field = offset // 8 | (0x2000 if more else 0)
+        head[2:8] = struct.pack("!HHH", 20 + len(data), ident, field)
         head[10:12] = b"\0\0"
         head[10:12] = struct.pack("!H", fold(bytes(head)))
         return bytes(head) + data

@@ -86,7 +86,8 @@ def config(hosts):
                     for net, gateway in routes)
     timeouts = "".join(f"\n  {name}: {seconds}s" for name, seconds in model.TIMEOUTS.values()
                        if name)
-    return f"interfaces:{interfaces}\nroutes:{lines}\nconnection-tracking:\n  enabled: yes{timeouts}\n"
+    return (f"interfaces:{interfaces}\nroutes:{lines}\n"
+            f"connection-tracking:\n  enabled: yes{timeouts}\n")
 
 
 def partings(record, path, gateway):
@@ -187,8 +188,8 @@ def main():
               f"kernel {'fwd' if parting.kernel.forwarded else 'drop'} {parting.kernel.state}, "
               f"turnpike {parting.ours['verdict']} {parting.ours['connection-state']} "
               f"{parting.ours['reason'] or ''}")
-    print(f"{totals['captures']} captures, {totals['packets']} packets ({totals['left out']} records "
-          f"left out): {len(bad)} connections differ")
+    print(f"{totals['captures']} captures, {totals['packets']} packets "
+          f"({totals['left out']} records left out): {len(bad)} connections differ")
     for name, count in sorted(whys.items()):
         print(f"  on purpose: {count:4} × {name}")
     return 1 if bad else 0
