@@ -32,6 +32,7 @@ mod space;
 pub mod steering;
 pub mod table;
 mod tcp;
+mod tcp_memory;
 mod tcp_table;
 mod tcp_window;
 pub mod time;

@@ -8,6 +8,7 @@
 
 use crate::ids::Direction;
 use crate::segment::{ACK, FIN, RST, SYN, SackOffer, TcpSegment};
+use crate::tcp_memory::{Memory, NO_SCALE, REPEATS_MAX};
 use crate::tcp_table::{Kind, TcpState};
 use crate::timeouts::Switch;
 
@@ -15,10 +16,6 @@ use crate::timeouts::Switch;
 const ACK_SLACK: u32 = 66_000;
 /// The largest shift (RFC 7323, 2.3).
 const SCALE_MAX: u8 = 14;
-/// Stands for "no window scaling offered" where a shift is kept.
-const NO_SCALE: u8 = 15;
-/// Repetitions of one segment that are counted.
-const REPEATS_MAX: u8 = 15;
 
 /// This side offered window scaling.
 const SCALING: u8 = 1;
@@ -49,24 +46,6 @@ struct Side {
     max_window: u32,
     /// The highest acknowledgement it sent.
     max_ack: u32,
-}
-
-/// What is remembered of the last segment.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Memory {
-    Nothing,
-    /// An ACK, and how often it was repeated; `last` is its fingerprint.
-    Ack {
-        from: Direction,
-        repeats: u8,
-    },
-    /// A SYN that was let through in mid-connection; `last` is its end.
-    Syn {
-        from: Direction,
-        scale: u8,
-    },
-    /// A responder's ACK that was let through in answer to a SYN; `last` is what it acknowledged.
-    Challenge,
 }
 
 /// Whether a segment fits.
@@ -356,34 +335,11 @@ impl TcpWindow {
     }
 
     fn memory(&self) -> Memory {
-        let from = if self.memory & 4 == 0 {
-            Direction::Original
-        } else {
-            Direction::Reply
-        };
-        let number = self.memory >> 4;
-        match self.memory & 3 {
-            1 => Memory::Ack {
-                from,
-                repeats: number,
-            },
-            2 => Memory::Syn {
-                from,
-                scale: number,
-            },
-            3 => Memory::Challenge,
-            _ => Memory::Nothing,
-        }
+        Memory::unpack(self.memory)
     }
 
     fn remember(&mut self, memory: Memory) {
-        let side = |from: Direction| u8::from(from == Direction::Reply) << 2;
-        self.memory = match memory {
-            Memory::Nothing => 0,
-            Memory::Ack { from, repeats } => 1 | side(from) | repeats << 4,
-            Memory::Syn { from, scale } => 2 | side(from) | scale << 4,
-            Memory::Challenge => 3,
-        };
+        self.memory = memory.pack();
     }
 
     /// Remembers a SYN that was let through in mid-connection.
@@ -592,32 +548,5 @@ mod tests {
     #[test]
     fn the_window_state_takes_40_bytes() {
         assert_eq!(size_of::<TcpWindow>(), 40);
-    }
-
-    #[test]
-    fn memory_survives_its_packing() {
-        let mut window = TcpWindow::default();
-        for memory in [
-            Memory::Nothing,
-            Memory::Ack {
-                from: Direction::Reply,
-                repeats: 15,
-            },
-            Memory::Ack {
-                from: Direction::Original,
-                repeats: 3,
-            },
-            Memory::Syn {
-                from: Direction::Reply,
-                scale: NO_SCALE,
-            },
-            Memory::Syn {
-                from: Direction::Original,
-                scale: 14,
-            },
-        ] {
-            window.remember(memory);
-            assert_eq!(window.memory(), memory);
-        }
     }
 }

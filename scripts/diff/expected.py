@@ -42,7 +42,8 @@ def reset_must_fit(finding):
 
 def acknowledges_reset(finding):
     """An acknowledgement of what only a reset could have sent."""
-    packet, side = finding.scenario.steps[finding.step].packet, finding.scenario.steps[finding.step].side
+    packet = finding.scenario.steps[finding.step].packet
+    side = finding.scenario.steps[finding.step].side
     if not flags(finding) & pk.ACK or (finding.ours.state, finding.kernel.state) != \
             ("invalid", "established"):
         return False
@@ -57,7 +58,8 @@ def reset_end(packet):
     at = pk.read(packet).l4
     if pk.read(packet).protocol != pk.TCP or not packet[at + 13] & pk.RST:
         return None
-    return int.from_bytes(packet[at + 4:at + 8], "big") + len(packet) - at - (packet[at + 12] >> 4) * 4
+    size = len(packet) - at - (packet[at + 12] >> 4) * 4
+    return int.from_bytes(packet[at + 4:at + 8], "big") + size
 
 
 def refused_at_the_door(finding):
@@ -110,8 +112,8 @@ def behind_last_byte(item, kernel, ours):
 
 def after_syn(item, kernel, ours):
     """Only the kernel took the last reset for an end, since a SYN was let through before."""
-    syns = [step for step in item.steps if step.packet[pk.read(step.packet).l4 + 13] & 0x17 == pk.SYN]
-    return kernel.state == "close" != ours.state and len(syns) > 1 and any(
+    marks = [step.packet[pk.read(step.packet).l4 + 13] & 0x17 for step in item.steps]
+    return kernel.state == "close" != ours.state and marks.count(pk.SYN) > 1 and any(
         reset_end(step.packet) is not None for step in item.steps)
 
 

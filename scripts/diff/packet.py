@@ -71,11 +71,8 @@ def ip(source, target, protocol, payload, **kw):
 
 def seal(packet):
     """The packet with the checksums of its IP and upper header made right, where it is whole."""
-    packet = bytearray(packet)
+    packet = bytearray(seal_header(packet))
     seen = read(packet)
-    if seen.version == 4:
-        packet[10:12] = b"\0\0"
-        packet[10:12] = struct.pack("!H", fold(bytes(packet[:seen.l4])))
     at = CHECKSUM_AT.get(seen.protocol)
     if at is None or seen.fragment or len(packet) < seen.l4 + at + 2 or not covered(seen, packet):
         return bytes(packet)
@@ -84,6 +81,14 @@ def seal(packet):
     value = checksum(packet, seen)
     packet[at:at + 2] = struct.pack("!H", 0xFFFF if value == 0 and seen.protocol != ICMP else value)
     return bytes(packet)
+
+
+def seal_header(packet):
+    """The packet with the checksum of an IPv4 header made right."""
+    if version(packet) == 6:
+        return bytes(packet)
+    head = bytes(packet[:(packet[0] & 15) * 4])
+    return head[:10] + struct.pack("!H", fold(head[:10] + b"\0\0" + head[12:])) + bytes(packet[12:])
 
 
 def covered(seen, packet):
@@ -169,7 +174,8 @@ def piece(packet, ident, offset, data, more):
     """One fragment with the headers of a packet."""
     if version(packet) == 4:
         head = bytearray(packet[:20])
-        head[2:8] = struct.pack("!HHH", 20 + len(data), ident, offset // 8 | (0x2000 if more else 0))
+        field = offset // 8 | (0x2000 if more else 0)
+        head[2:8] = struct.pack("!HHH", 20 + len(data), ident, field)
         head[10:12] = b"\0\0"
         head[10:12] = struct.pack("!H", fold(bytes(head)))
         return bytes(head) + data

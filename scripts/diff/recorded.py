@@ -25,8 +25,8 @@ STATES = {"new": "new", "est/orig": "established", "est/reply": "established",
 NETS = {INSIDE: ("198.19.254.1/30", "2001:db8:ff0a::1/126"),
         OUTSIDE: ("198.19.254.5/30", "2001:db8:ff0b::1/126")}
 NEXT = {INSIDE: ("198.19.254.2", "2001:db8:ff0a::2"), OUTSIDE: ("198.19.254.6", "2001:db8:ff0b::2")}
-# Their checksums are what they are about.
-AS_THEY_ARE = "zeek_chksums__*"
+# The ports whose packets the recording kernel's helpers looked at.
+HELPED = {21, 69, 1719, 1720, 1723, 5060, 6667}
 
 
 @dataclasses.dataclass
@@ -69,11 +69,10 @@ def source_of(record, folder):
 def finished(packet):
     """The packet with checksums that the sender's card would have filled in."""
     seen = pk.read(packet)
-    plain = seen.l4 == (40 if seen.version == 6 else (packet[0] & 15) * 4)
-    if seen.cut or not plain or seen.protocol not in (pk.TCP, pk.UDP, pk.ICMP, pk.ICMPV6):
-        return packet
-    if len(packet) < seen.l4 + 8 or seen.protocol == pk.TCP and len(packet) < seen.l4 + 20:
-        return packet
+    at = 40 if seen.version == 6 else (packet[0] & 15) * 4
+    least = {pk.TCP: 20, pk.UDP: 8, pk.ICMP: 8, pk.ICMPV6: 8}.get(seen.protocol)
+    if least is None or seen.l4 != at or seen.cut or len(packet) < at + least:
+        return pk.seal_header(packet)
     return pk.seal(packet)
 
 
@@ -87,7 +86,8 @@ def config(hosts):
                     for net, gateway in routes)
     timeouts = "".join(f"\n  {name}: {seconds}s" for name, seconds in model.TIMEOUTS.values()
                        if name)
-    return f"interfaces:{interfaces}\nroutes:{lines}\nconnection-tracking:\n  enabled: yes{timeouts}\n"
+    return (f"interfaces:{interfaces}\nroutes:{lines}\n"
+            f"connection-tracking:\n  enabled: yes{timeouts}\n")
 
 
 def partings(record, path, gateway):
@@ -97,8 +97,8 @@ def partings(record, path, gateway):
                in enumerate(zip(lines, packets), 1) if line.side]
     if not entered:
         return 0, []
-    if not fnmatch.fnmatch(record.name, AS_THEY_ARE):
-        entered = [(number, line, finished(packet)) for number, line, packet in entered]
+    # The recording filled checksums in as well, whatever the capture was about.
+    entered = [(number, line, finished(packet)) for number, line, packet in entered]
     hosts = set()
     for _, line, packet in entered:
         seen = pk.read(packet)
@@ -121,7 +121,10 @@ def partings(record, path, gateway):
 
 def agree(line, ours):
     """Whether the two judged a packet alike. What the kernel dropped it may have kept for later
-    (fragments), or answered itself (time to live), so Turnpike only must not have sent it on."""
+    (fragments), or answered itself (time to live), so Turnpike only must not have sent it on. What
+    came out without a mark was not this packet."""
+    if line.forwarded and not line.state:
+        return True
     if not line.forwarded:
         return ours["verdict"] != "accept"
     return ours["verdict"] == "accept" and ours["connection-state"] == line.state
@@ -132,7 +135,10 @@ def reason(parting):
     seen = pk.read(parting.packet)
     kernel, ours = parting.kernel, parting.ours
     for name, holds in (
-            ("helpers", kernel.state == "related" and not seen.icmp),
+            ("helpers", not seen.icmp and (kernel.state == "related" or not kernel.forwarded
+                                           and HELPED & set(seen.ports))),
+            ("discovery-stays-on-its-link", kernel.state == "untracked"
+             and ours["verdict"] == "consumed"),
             ("fragments-of-a-recorded-whole", seen.fragment and kernel.forwarded is not
              (ours["verdict"] == "accept")),
             ("malformed-is-dropped", kernel.state == "invalid" and ours["verdict"] == "drop"),
@@ -182,8 +188,8 @@ def main():
               f"kernel {'fwd' if parting.kernel.forwarded else 'drop'} {parting.kernel.state}, "
               f"turnpike {parting.ours['verdict']} {parting.ours['connection-state']} "
               f"{parting.ours['reason'] or ''}")
-    print(f"{totals['captures']} captures, {totals['packets']} packets ({totals['left out']} records "
-          f"left out): {len(bad)} connections differ")
+    print(f"{totals['captures']} captures, {totals['packets']} packets "
+          f"({totals['left out']} records left out): {len(bad)} connections differ")
     for name, count in sorted(whys.items()):
         print(f"  on purpose: {count:4} × {name}")
     return 1 if bad else 0

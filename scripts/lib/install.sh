@@ -7,7 +7,8 @@
 PACKAGES_BUILD=(build-essential clang libclang-dev pkg-config
   dpdk libdpdk-dev libpcap-dev libnuma-dev)
 # What sends and judges the traffic in the namespaces.
-PACKAGES_RIG=(curl ethtool iperf3 iproute2 iputils-ping jq kmod procps python3 traceroute)
+PACKAGES_RIG=(conntrack curl ethtool iperf3 iproute2 iputils-ping jq kmod nftables procps python3
+  traceroute)
 # What the checks of the tree need.
 PACKAGES_CHECK=(git jq shellcheck)
 

@@ -133,12 +133,11 @@ fn a_handshake_establishes_and_assures() {
 }
 
 #[test]
-fn an_unanswered_syn_lives_for_its_timeout() {
+fn an_unanswered_syn_lives_for_its_timeout_however_often_it_is_repeated() {
     let play = play(
         "C>S S 100:100(0) = new syn-sent
          wait 4
-         C>S S 100:100(0) = new syn-sent
-         wait 4",
+         C>S S 100:100(0) = new syn-sent",
     );
     assert_eq!(play.timeout_secs(), 1);
     self::play(
@@ -192,13 +191,24 @@ fn data_beyond_the_offered_window_is_invalid() {
 }
 
 #[test]
-fn data_far_below_the_window_is_invalid() {
+fn data_far_below_the_window_passes_and_moves_nothing() {
     after_handshake(
         "C>S . 101:5101(5000) ack 901 = established established
          S>C . 901:901(0) ack 5101 win 5000 = established established
          C>S . 5101:10101(5000) ack 901 = established established
-         C>S . 101:102(1) ack 901 = invalid out-of-window
+         C>S . 101:102(1) ack 901 win 0 = established established
+         S>C . 901:1901(1000) ack 10101 = established established
          C>S . 5201:5301(100) ack 901 = established established",
+    );
+}
+
+#[test]
+fn what_overshoots_the_window_by_less_than_a_window_passes_and_may_be_acknowledged() {
+    after_handshake(
+        "C>S . 101:5101(5000) ack 901 = established established
+         C>S . 5102:5202(100) ack 901 = established established
+         C>S . 15102:15202(100) ack 901 = invalid out-of-window
+         S>C . 901:901(0) ack 5202 = established established",
     );
 }
 
@@ -212,9 +222,10 @@ fn an_acknowledgement_of_what_was_never_sent_is_invalid() {
 }
 
 #[test]
-fn an_acknowledgement_far_behind_is_invalid() {
+fn an_acknowledgement_far_behind_passes_and_moves_nothing() {
     after_handshake(
-        "S>C . 901:901(0) ack 4294900000 = invalid out-of-window
+        "S>C . 901:901(0) ack 4294900000 = established established
+         C>S . 5102:5103(1) ack 902 = invalid out-of-window
          S>C . 901:901(0) ack 4294967200 = established established",
     );
 }
@@ -253,12 +264,100 @@ fn rst_behind_data_that_is_not_acknowledged_yet_closes() {
 }
 
 #[test]
-fn a_refused_connection_closes_and_may_be_tried_again() {
+fn a_refused_connection_is_gone_at_once_and_may_be_tried_again() {
     play(
         "C>S S 100:100(0) = new syn-sent
          S>C R. 0:0(0) ack 101 win 0 = established close
-         C>S S 300:300(0) = reopen
+         gone
          C>S S 300:300(0) = new syn-sent",
+    );
+}
+
+#[test]
+fn a_reset_ends_a_connection_that_nobody_has_answered() {
+    play(
+        "C>S S 100:100(0) = new syn-sent
+         C>S R 101:101(0) = new close
+         gone",
+    );
+    play(
+        "C>S . 100:100(0) ack 900 = new established
+         C>S R 5000:5000(0) = new close
+         gone",
+    );
+}
+
+#[test]
+fn an_inexact_reset_closes_what_both_sides_have_not_agreed_on() {
+    play(
+        "C>S S 100:100(0) = new syn-sent
+         S>C S. 900:900(0) ack 101 = established syn-received
+         C>S R 500:500(0) = established close",
+    );
+}
+
+#[test]
+fn a_reset_that_answers_a_syn_in_mid_connection_closes() {
+    after_handshake(
+        "C>S S 70000:70000(0) = established established
+         S>C R. 0:0(0) ack 70002 = invalid out-of-window
+         S>C R. 0:0(0) ack 70001 = established close",
+    );
+}
+
+#[test]
+fn a_challenge_to_a_first_syn_may_be_answered_with_a_reset() {
+    play(
+        "C>S S 100:100(0) = new syn-sent
+         S>C . 7000:7000(0) ack 66000 = established syn-sent
+         C>S R 66001:66001(0) = invalid out-of-window
+         C>S R 66000:66000(0) = established close
+         C>S S 100:100(0) = reopen",
+    );
+}
+
+#[test]
+fn a_challenge_in_last_ack_acknowledges_no_fin() {
+    after_handshake(
+        "C>S F. 101:101(0) ack 901 = established fin-wait
+         S>C F. 901:901(0) ack 101 = established last-ack
+         C>S S 70000:70000(0) = established last-ack
+         S>C . 902:902(0) ack 102 = established last-ack
+         S>C . 902:902(0) ack 102 = established time-wait",
+    );
+}
+
+#[test]
+fn a_simultaneous_open_is_complete_with_either_acknowledgement() {
+    play(
+        "C>S S 100:100(0) = new syn-sent
+         S>C S 900:900(0) = established syn-sent2
+         C>S S. 100:100(0) ack 901 = established syn-received
+         S>C . 901:901(0) ack 101 = established established",
+    );
+}
+
+#[test]
+fn what_both_sides_end_out_of_step_does_not_live_for_a_day() {
+    let play = after_handshake(
+        "C>S F. 70000:70000(0) ack 901 = invalid out-of-window
+         C>S R 70001:70001(0) = invalid out-of-window
+         S>C F. 90000:90000(0) ack 101 = invalid out-of-window",
+    );
+    assert_eq!(play.timeout_secs(), 300);
+    let calmed = after_handshake(
+        "C>S F. 70000:70000(0) ack 901 = invalid out-of-window
+         C>S . 101:101(0) ack 901 = established established
+         S>C F. 90000:90000(0) ack 101 = invalid out-of-window",
+    );
+    assert_eq!(calmed.timeout_secs(), 86_400);
+}
+
+#[test]
+fn a_reset_moves_no_window() {
+    after_handshake(
+        "C>S R 1000:1500(500) = established established
+         S>C . 901:901(0) ack 1500 = invalid out-of-window",
     );
 }
 
@@ -413,7 +512,7 @@ fn window_scaling_counts_when_both_sides_offer_it() {
          S>C S. 900:900(0) ack 101 win 1000 scale 7 = established syn-received
          C>S . 101:101(0) ack 901 win 1000 = established established
          S>C . 100901:101901(1000) ack 101 win 1000 = established established
-         S>C . 128902:128903(1) ack 101 win 1000 = invalid out-of-window",
+         S>C . 256902:256903(1) ack 101 win 1000 = invalid out-of-window",
     );
     play(
         "C>S S 100:100(0) win 1000 scale 7 = new syn-sent
@@ -451,7 +550,7 @@ fn a_closed_window_takes_a_probe_of_one_byte() {
          C>S . 101:5101(5000) ack 901 = established established
          S>C . 901:901(0) ack 5101 win 0 = established established
          C>S . 5101:5102(1) ack 901 = established established
-         C>S . 5102:5103(1) ack 901 = invalid out-of-window",
+         C>S . 10102:10103(1) ack 901 = invalid out-of-window",
     );
 }
 

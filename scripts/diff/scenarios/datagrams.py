@@ -1,6 +1,7 @@
 """UDP and protocols without a tracker of their own: question, answer, and what they never send."""
 
 import struct
+from functools import partial
 
 import packet as pk
 from model import INSIDE, OUTSIDE, Scenario, Step
@@ -27,7 +28,7 @@ def with_field(step, at, value):
 
 def udp(family, kind):
     """One flow each, on the addresses of `kind`."""
-    new = lambda **kw: Ends(family, kind, **kw)  # noqa: E731
+    new = partial(Ends, family, kind)
     e = new()
     yield "one-way", [there(e), there(e)]
     e = new()

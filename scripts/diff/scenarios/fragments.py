@@ -1,5 +1,7 @@
 """Packets in pieces: in order, out of order, twice, overlapping, and incomplete."""
 
+from functools import partial
+
 import packet as pk
 from model import INSIDE, OUTSIDE, Scenario, Step
 
@@ -30,7 +32,7 @@ def overlapping(ends, at, size, same):
 
 def kinds(family, kind):
     """One datagram each."""
-    new = lambda: Ends(family, kind)  # noqa: E731
+    new = partial(Ends, family, kind)
     yield "in-order", cut(new())
     yield "reversed", cut(new())[::-1]
     e = new()

@@ -1,6 +1,7 @@
 """ICMP and ICMPv6: questions and answers, and errors about the packets of others."""
 
 import struct
+from functools import partial
 
 import packet as pk
 from model import INSIDE, OUTSIDE, Scenario, Step
@@ -22,7 +23,7 @@ def ping(ends, number=77, seq=1, reply=False, **kw):
 
 def queries(family, kind):
     """Questions and answers."""
-    new = lambda: Ends(family, kind)  # noqa: E731
+    new = partial(Ends, family, kind)
     e = new()
     yield "ping", [ping(e), ping(e, reply=True), ping(e, seq=2), ping(e, seq=2, reply=True)]
     e = new()
@@ -54,7 +55,8 @@ def odd(family):
     for kind in ((1, 2, 6, 7, 9, 10, 19, 30, 40, 42, 255) if family == 4 else
                  (0, 5, 100, 127, 138, 139, 140, 144, 160, 200, 255)):
         e = Ends(family)
-        yield f"type-{kind}", [Step(INSIDE, pk.icmp(e.client[0], e.server[0], kind, data=b"x" * 40))]
+        packet = pk.icmp(e.client[0], e.server[0], kind, data=b"x" * 40)
+        yield f"type-{kind}", [Step(INSIDE, packet)]
 
 
 def opened(family, kind, about):

@@ -1,5 +1,7 @@
 """TCP by hand: what endpoints do to each other, and what others try to do to them."""
 
+from functools import partial
+
 from model import Options, Scenario
 
 from .talk import Talk
@@ -13,18 +15,37 @@ def close(talk):
     return talk.say("c", "FA").say("s", "A").say("s", "FA").say("c", "A")
 
 
+def again(talk):
+    """The same tuple, from the start."""
+    return talk.say("c", "S", seq=90000).say("s", "SA", seq=80000).say("c", "A").data("c")
+
+
+def scaled(talk):
+    """A handshake of small windows that are scaled."""
+    return talk.say("c", "S", options=WSCALE, window=100).say(
+        "s", "SA", options=WSCALE, window=100).say("c", "A", window=100)
+
+
+def block(start, end):
+    """A selective acknowledgement of what the server has sent."""
+    return b"\1\1\5\x0a" + b"".join((500000 + n).to_bytes(4, "big") for n in (start, end))
+
+
 def lives(family):
     """Ordinary lives and ends."""
-    talk = lambda: Talk(family)  # noqa: E731
+    talk = partial(Talk, family)
     yield "handshake", talk().handshake()
     yield "open-close", close(talk().handshake().data("c").data("s"))
-    yield "syn-retransmitted", talk().say("c", "S").say("c", "S", seq=0).say("s", "SA").say("c", "A")
+    yield "syn-retransmitted", talk().say("c", "S").say("c", "S", seq=0).say("s", "SA").say(
+        "c", "A")
     yield "syn-ack-retransmitted", (talk().say("c", "S").say("s", "SA").say("s", "SA", seq=0)
                                     .say("c", "A").say("s", "SA", seq=0))
     yield "half-close", (talk().handshake().say("c", "FA").say("s", "A").data("s").data("s")
                          .say("s", "FA").say("c", "A"))
-    yield "server-closes", talk().handshake().say("s", "FA").say("c", "A").say("c", "FA").say("s", "A")
-    yield "both-close", talk().handshake().say("c", "FA").say("s", "FA", ack=1).say("c", "A").say("s", "A")
+    yield "server-closes", talk().handshake().say("s", "FA").say("c", "A").say("c", "FA").say(
+        "s", "A")
+    yield "both-close", talk().handshake().say("c", "FA").say("s", "FA", ack=1).say(
+        "c", "A").say("s", "A")
     yield "fin-retransmitted", (talk().handshake().say("c", "FA").say("c", "FA", seq=1)
                                 .say("s", "A").say("s", "FA").say("s", "FA", seq=1).say("c", "A"))
     yield "fin-with-data", talk().handshake().say("c", "FPA", size=50).say("s", "FA").say("c", "A")
@@ -55,8 +76,7 @@ def lives(family):
 
 def reopenings(family):
     """The tuple is used again."""
-    talk = lambda: Talk(family)  # noqa: E731
-    again = lambda t: t.say("c", "S", seq=90000).say("s", "SA", seq=80000).say("c", "A").data("c")  # noqa: E731
+    talk = partial(Talk, family)
     yield "reopened-in-time-wait", again(close(talk().handshake()))
     yield "reopened-after-reset", again(talk().handshake().say("c", "R"))
     yield "reopened-after-server-reset", again(talk().handshake().say("s", "RA"))
@@ -70,9 +90,11 @@ def reopenings(family):
         "s", "RA", seq=-500000, ack=90001).say("c", "S", seq=90000)
     yield "challenge-ack-in-last-ack", talk().handshake().say("c", "FA").say("s", "FA", ack=1).say(
         "c", "S", seq=90000).say("s", "A", ack=2).say("c", "R", seq=2)
-    yield "syn-new-number", talk().say("c", "S").say("c", "S", seq=5000).say("s", "SA").say("c", "A")
+    yield "syn-new-number", talk().say("c", "S").say("c", "S", seq=5000).say("s", "SA").say(
+        "c", "A")
     yield "challenge-ack-to-syn", talk().handshake().data("c").say("c", "S", seq=90000).say(
-        "s", "A").say("c", "R", seq=101).say("c", "S", seq=90001).say("s", "SA", seq=70000).say("c", "A")
+        "s", "A").say("c", "R", seq=101).say("c", "S", seq=90001).say("s", "SA", seq=70000).say(
+        "c", "A")
     yield "challenge-ack-in-syn-sent", talk().say("c", "S").say("s", "A", ack=77777).say(
         "c", "R", seq=77777).say("c", "S", seq=0).say("s", "SA").say("c", "A")
     yield "old-duplicate-syn", talk().handshake().say("c", "S", seq=0).data("c")
@@ -82,27 +104,33 @@ def reopenings(family):
 
 def strays(family):
     """Segments that fit no window, and resets that may or may not be genuine."""
-    talk = lambda: Talk(family)  # noqa: E731
+    talk = partial(Talk, family)
     for name, off in (("next", 0), ("one-below", -1), ("one-above", 1), ("in-window", 3000),
                       ("old", -60), ("far-below", -70000), ("far-above", 70000),
                       ("half-away", 1 << 31)):
         yield f"reset-{name}", talk().handshake().data("c").say("c", "R", seq=101 + off).data("c")
         yield f"server-reset-{name}", talk().handshake().data("s").say(
             "s", "RA", seq=101 + off).data("c")
-        yield f"data-{name}", talk().handshake().data("c").say("c", "PA", seq=101 + off, size=50).data("c")
+        yield f"data-{name}", talk().handshake().data("c").say(
+        "c", "PA", seq=101 + off, size=50).data("c")
         yield f"ack-{name}", talk().handshake().data("c").say("s", "A", ack=101 + off).data("s")
         yield f"fin-{name}", talk().handshake().data("c").say("c", "FA", seq=101 + off).data("c")
     yield "reset-in-syn-sent", talk().say("c", "S").say("s", "R", seq=0).say("s", "SA", seq=0)
-    yield "reset-wrong-ack", talk().say("c", "S").say("s", "RA", seq=0, ack=999).say("s", "SA", seq=0)
+    yield "reset-wrong-ack", talk().say("c", "S").say("s", "RA", seq=0, ack=999).say(
+        "s", "SA", seq=0)
     yield "reset-ack-zero", talk().handshake().data("c").say("s", "RA", ack=-1000)
     yield "reset-behind-data-in-flight", talk().handshake().say("c", "PA", size=100).say(
         "s", "PA", size=50, ack=1).say("c", "R", seq=101)
     yield "reset-after-a-syn", talk().handshake().data("c").say("c", "S", seq=0).say(
         "c", "R", seq=300)
+    yield "reset-acknowledged", talk().handshake().data("c").say("c", "RA", seq=1101).say(
+        "s", "A", ack=1101)
     yield "reset-twice", talk().handshake().say("c", "R").say("c", "R").say("s", "R")
     yield "ack-of-nothing-sent", talk().handshake().say("s", "A", ack=5000).data("c")
-    yield "syn-ack-wrong-ack", talk().say("c", "S").say("s", "SA", ack=55).say("s", "SA", seq=0, ack=1)
-    yield "first-ack-wrong", talk().say("c", "S").say("s", "SA").say("c", "A", ack=99999).say("c", "A")
+    yield "syn-ack-wrong-ack", talk().say("c", "S").say("s", "SA", ack=55).say(
+        "s", "SA", seq=0, ack=1)
+    yield "first-ack-wrong", talk().say("c", "S").say("s", "SA").say("c", "A", ack=99999).say(
+        "c", "A")
     for flags in ("", "F", "SF", "SR", "FR", "SAF", "SAR", "FSRPAUEC", "P", "U", "SU", "SAU", "RU",
                   "RPA", "FPU", "SP", "SAP", "E", "C", "RF"):
         yield f"flags-{flags or 'none'}", talk().handshake().say("c", flags).data("c")
@@ -111,9 +139,7 @@ def strays(family):
 
 def windows(family):
     """Window scaling and selective acknowledgements."""
-    talk = lambda: Talk(family)  # noqa: E731
-    scaled = lambda t: t.say("c", "S", options=WSCALE, window=100).say(  # noqa: E731
-        "s", "SA", options=WSCALE, window=100).say("c", "A", window=100)
+    talk = partial(Talk, family)
     yield "scaled", scaled(talk()).say("s", "PA", size=1400).say("s", "PA", size=1400).say(
         "c", "A", window=1).say("s", "PA", seq=12000, size=1000)
     yield "scaled-by-one-only", talk().say("c", "S", options=WSCALE, window=100).say(
@@ -124,23 +150,28 @@ def windows(family):
         "s", "PA", seq=1000000, size=90)
     yield "beyond-the-window", talk().handshake(window=500).say("s", "PA", size=400).say(
         "s", "PA", size=400).say("s", "PA", seq=9000, size=400)
-    block = lambda a, b: b"\1\1\5\x0a" + (500000 + a).to_bytes(4, "big") + (500000 + b).to_bytes(4, "big")  # noqa: E731
     for name, a, b in (("sack", 1000, 2000), ("sack-unsent", 90000, 91000), ("sack-below", 0, 1)):
-        t = talk().handshake(options=SACK_OK).say("s", "PA", size=500).say("s", "PA", seq=1000, size=1000)
-        yield name, t.say("c", "A", ack=501, options=block(a, b)).say("s", "PA", seq=501, size=499).say("c", "A")
+        t = talk().handshake(options=SACK_OK).say("s", "PA", size=500).say(
+        "s", "PA", seq=1000, size=1000)
+        yield name, t.say("c", "A", ack=501, options=block(a, b)).say(
+        "s", "PA", seq=501, size=499).say("c", "A")
     t = talk().handshake().say("s", "PA", size=500).say("s", "PA", seq=1000, size=1000)
     yield "sack-not-permitted", t.say("c", "A", ack=501, options=block(1000, 99000)).data("s")
-    yield "around-the-circle", Talk(family, isn=(0xFFFFFFF0, 0xFFFFFF00)).handshake().data("c").data("s", 500)
-    yield "closed-window", talk().handshake().say("s", "A", window=0).say("s", "A", window=0).data("c")
+    high = Talk(family, isn=(0xFFFFFFF0, 0xFFFFFF00))
+    yield "around-the-circle", high.handshake().data("c").data("s", 500)
+    yield "closed-window", talk().handshake().say("s", "A", window=0).say(
+        "s", "A", window=0).data("c")
 
 
 def pickups(family):
     """The beginning was not seen."""
-    talk = lambda: Talk(family)  # noqa: E731
+    talk = partial(Talk, family)
     yield "pickup-ack", talk().say("c", "A").say("s", "A").data("c").data("s")
+    yield "pickup-alone", talk().say("c", "A")
     yield "pickup-data", talk().say("c", "PA", size=500).say("s", "A").data("s")
     yield "pickup-by-server", talk().say("s", "PA", size=500).say("c", "A").data("s")
-    yield "pickup-far-jump", talk().say("c", "A").say("s", "A").say("c", "PA", seq=500000, size=9).say(
+    yield "pickup-far-jump", talk().say("c", "A").say("s", "A").say(
+        "c", "PA", seq=500000, size=9).say(
         "s", "A", ack=1).data("s")
     for flags in ("SA", "FA", "R", "RA", "F", ""):
         yield f"pickup-{flags or 'none'}", talk().say("c", flags).say("s", "A").data("c")
@@ -153,7 +184,7 @@ def scenarios():
         for group in (lives, reopenings, strays, windows, pickups):
             made += [Scenario(f"tcp{family}-{name}", t.steps) for name, t in group(family)]
     for options in (Options(loose=False), Options(liberal=True), Options(False, True)):
-        name = f"loose-{'on' if options.loose else 'off'}-liberal-{'on' if options.liberal else 'off'}"
+        name = "-".join((("strict", "loose")[options.loose], ("exact", "liberal")[options.liberal]))
         for group in (reopenings, strays, pickups):
             made += [Scenario(f"tcp4-{text}-{name}", t.steps, options) for text, t in group(4)]
     return made

@@ -11,9 +11,10 @@ from .talk import Talk
 
 OFFSETS = (-1, 1, -2, 2, 10, -10, 100, -100, 1000, -1000, 8191, 8192, 8193, 40000, -40000, 65535,
            66000, -66000, -66001, 70000, -70000, 1 << 20, 1 << 30, (1 << 31) - 1, 1 << 31)
-FLAGS = ("S", "SA", "A", "PA", "FA", "R", "RA", "F", "", "SF", "SR", "UA", "SAP", "SEC", "AE", "FPA")
-OPTIONS = (b"", b"", b"", bytes([3, 3, 2]), bytes([3, 3, 7, 4, 2]), bytes([4, 2]), bytes([3, 3, 15]),
-           bytes([2, 4, 5, 0xB4]))
+FLAGS = ("S", "SA", "A", "PA", "FA", "R", "RA", "F", "", "SF", "SR", "UA", "SAP", "SEC", "AE",
+         "FPA")
+OPTIONS = (b"", b"", b"", bytes([3, 3, 2]), bytes([3, 3, 7, 4, 2]), bytes([4, 2]),
+           bytes([3, 3, 15]), bytes([2, 4, 5, 0xB4]))
 
 
 def sack(rng, talk, side):
