@@ -164,12 +164,13 @@ fn what_an_opening_packet_replaces_is_told_as_reopened() {
     let mut conntrack = watched(4);
     let original = tuple(Proto::TCP, "10.0.0.2:4000 > 198.51.100.7:80");
     let id = open(&mut conntrack, original, &tcp("S 100:100(0)"));
-    track(
-        &mut conntrack,
-        id,
-        Direction::Reply,
-        &tcp("R. 0:0(0) ack 101"),
-    );
+    for (direction, segment) in [
+        (Direction::Reply, "S. 500:500(0) ack 101"),
+        (Direction::Original, ". 101:101(0) ack 501"),
+        (Direction::Reply, "R. 501:501(0) ack 101"),
+    ] {
+        track(&mut conntrack, id, direction, &tcp(segment));
+    }
     let again = track(
         &mut conntrack,
         id,
