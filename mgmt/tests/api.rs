@@ -555,6 +555,7 @@ fn a_client_reads_lines_until_it_has_enough_or_the_gateway_ends_them() {
         reading.join().unwrap().unwrap();
     });
     assert_eq!(lines, ["one", "two", "enough"]);
+    wait_until("it has gone", || server.hub.is_empty());
     std::thread::scope(|scope| {
         let reading = scope.spawn(|| client.stream("/v1/events", |_| ControlFlow::Continue(())));
         wait_until("it watches alone", || server.hub.len() == 1);

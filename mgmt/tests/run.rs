@@ -231,6 +231,7 @@ fn connections_are_counted_flushed_and_watched_from_the_command_line() {
     let flushed = lab.ask(&["connections", "flush", "--dst-port", "ssh"]);
     assert_eq!(flushed.stdout, b"0 connections ended\n");
     assert_eq!(lab.json(&["connections", "flush", "--all"])["flushed"], 0);
+    assert!(lab.log().contains("system: 0 connections were flushed"));
     for (words, wanted) in [
         (&["connections", "flush"][..], "all=yes"),
         (&["connections", "watch", "--event", "birth"], "event: "),

@@ -22,7 +22,7 @@ const PIECE_MAX: usize = 64 * 1024;
 
 pub(super) async fn stream(
     State(gateway): State<Gateway>,
-    visit: Option<Extension<Visit>>,
+    Extension(visit): Extension<Visit>,
     query: Result<Query<Pairs>, QueryRejection>,
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
@@ -30,11 +30,12 @@ pub(super) async fn stream(
     for (name, value) in &query {
         wanted.ask(name, value).map_err(bad)?;
     }
-    if !visit.is_some_and(|Extension(visit)| visit.stay()) {
+    let place = visit.stream_place().ok_or_else(|| {
         let message = "as many streams as there may be are open already; end one of them";
-        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, message));
-    }
+        Failure::new(StatusCode::SERVICE_UNAVAILABLE, message)
+    })?;
     let watching = off_loop(gateway, move |g| g.watch(wanted)).await??;
+    visit.stay(place);
     let headers = [
         (header::CONTENT_TYPE, "application/x-ndjson"),
         // What the client asks next needs a place among the requests again.

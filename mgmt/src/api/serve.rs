@@ -85,15 +85,15 @@ impl Visit {
         }))
     }
 
-    /// Gives up its place among the requests for one among the streams, for as long as the
-    /// connection lasts; false if there is none.
-    pub fn stay(&self) -> bool {
-        let Ok(place) = Arc::clone(&self.0.streams.0).try_acquire_owned() else {
-            return false;
-        };
+    /// A place among the streams, if there is one.
+    pub fn stream_place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.streams.0).try_acquire_owned().ok()
+    }
+
+    /// Gives up its place among the requests for `place`, for as long as the connection lasts.
+    pub fn stay(&self, place: OwnedSemaphorePermit) {
         *self.0.held.lock().unwrap_or_else(PoisonError::into_inner) = place;
         self.0.stays.store(true, Ordering::Relaxed);
-        true
     }
 
     fn stays(&self) -> bool {

@@ -14,6 +14,7 @@ use turnpike_pipeline::program::Program;
 
 use super::{Daemon, connections};
 use crate::filter::{EventFilter, Filter};
+use crate::logs::Topic;
 use crate::report::{
     self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
     Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
@@ -120,7 +121,10 @@ impl Running for Daemon {
     }
 
     fn flush_connections(&self, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
-        self.ask(|gateway| connections::flush(gateway, filter))
+        let flushed = self.ask(|gateway| connections::flush(gateway, filter))?;
+        let line = format!("{flushed} connections were flushed");
+        self.logs.write(Topic::System, line);
+        Ok(flushed)
     }
 
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {

@@ -60,7 +60,7 @@ fn translated() -> Connection<V4> {
     }
 }
 
-fn filter(asks: &[(&str, &str)]) -> Result<Filter, String> {
+fn questions_of(asks: &[(&str, &str)]) -> Result<Filter, String> {
     let mut filter = Filter::default();
     for (name, value) in asks {
         filter.ask(name, value)?;
@@ -69,7 +69,7 @@ fn filter(asks: &[(&str, &str)]) -> Result<Filter, String> {
 }
 
 fn wants(asks: &[(&str, &str)]) -> bool {
-    filter(asks)
+    questions_of(asks)
         .unwrap()
         .wants(WorkerId(3), &translated().into())
 }
@@ -113,6 +113,19 @@ fn each_question_can_hold_and_can_refuse() {
 }
 
 #[test]
+fn any_end_is_any_of_the_four() {
+    for (address, port) in [
+        ("10.0.0.2", "40000"),
+        ("203.0.113.2", "443"),
+        ("192.168.88.80", "8443"),
+        ("198.51.100.1", "50000"),
+    ] {
+        assert!(wants(&[("any-address", address)]), "{address}");
+        assert!(wants(&[("any-port", port)]), "{port}");
+    }
+}
+
+#[test]
 fn all_questions_must_hold_and_a_negated_one_must_not() {
     assert!(wants(&[("dst-port", "443"), ("protocol", "tcp")]));
     assert!(!wants(&[("dst-port", "443"), ("protocol", "udp")]));
@@ -128,7 +141,11 @@ fn a_protocol_without_ports_has_none_to_be_asked_for() {
     let a = (Ipv4Addr::new(10, 0, 0, 1), 8);
     let echo = tuple(Proto::ICMP, a, a);
     let ping = AnyConnection::V4(connection(echo, echo));
-    let wants = |name, value| filter(&[(name, value)]).unwrap().wants(WorkerId(0), &ping);
+    let wants = |name, value| {
+        questions_of(&[(name, value)])
+            .unwrap()
+            .wants(WorkerId(0), &ping)
+    };
     assert!(!wants("any-port", "8"));
     assert!(!wants("tcp-state", "established"));
     assert!(wants("state", "established"), "an answer was seen");
@@ -160,21 +177,21 @@ fn a_value_that_cannot_be_is_refused_with_its_name() {
         ("worker", "64"),
         ("worker", "!"),
     ] {
-        let error = filter(&[(name, value)]).unwrap_err();
+        let error = questions_of(&[(name, value)]).unwrap_err();
         assert!(
             error.starts_with(&format!("{name}: ")),
             "{name}={value}: {error}"
         );
     }
     let many = vec!["1"; VALUES_MAX + 1].join(",");
-    assert!(filter(&[("dst-port", &many)]).is_err());
+    assert!(questions_of(&[("dst-port", &many)]).is_err());
 }
 
 #[test]
 fn names_that_are_none_and_names_given_twice_are_refused() {
-    let unknown = filter(&[("dst-prot", "80")]).unwrap_err();
+    let unknown = questions_of(&[("dst-prot", "80")]).unwrap_err();
     assert!(unknown.contains("did you mean `dst-port`"), "{unknown}");
-    let twice = filter(&[("dst-port", "80"), ("dst-port", "81")]).unwrap_err();
+    let twice = questions_of(&[("dst-port", "80"), ("dst-port", "81")]).unwrap_err();
     assert!(twice.starts_with("dst-port: given twice"), "{twice}");
 }
 
@@ -378,7 +395,10 @@ proptest! {
         let mut filter = Filter::default();
         for q in &asked {
             let sign = if q.negated { "!" } else { "" };
-            filter.ask(q.name, &format!("{sign}{}", q.value)).unwrap();
+            let value = format!("{sign}{}", q.value);
+            filter.ask(q.name, &value).unwrap();
+            let alone = questions_of(&[(q.name, &value)]).unwrap();
+            prop_assert_eq!(alone.wants(WorkerId(0), &c.into()), naive(q, &c), "{:?}", q);
         }
         let meant = asked.iter().all(|q| naive(q, &c));
         prop_assert_eq!(filter.wants(WorkerId(0), &c.into()), meant);
