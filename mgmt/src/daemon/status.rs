@@ -356,5 +356,7 @@ fn action_name(action: &Action) -> &'static str {
         Action::DstNat(_) => "dst-nat",
         Action::Redirect(_) => "redirect",
         Action::EndpointIndependent(_) => "endpoint-independent-nat",
+        Action::Same(..) => "same",
+        Action::Netmap(_) => "netmap",
     }
 }
