@@ -90,6 +90,11 @@ impl<F: Family> Pools<F> {
         self.addresses.get(at).map(|(_, ports)| ports)
     }
 
+    /// The addresses with their ports, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (F::Addr, &AddressPorts)> {
+        self.addresses.iter().map(|(a, ports)| (*a, &**ports))
+    }
+
     /// The addresses, in order.
     pub fn addresses(&self) -> impl Iterator<Item = F::Addr> {
         self.addresses.iter().map(|(address, _)| *address)
@@ -208,6 +213,27 @@ pub fn choose_source<F: Family>(
         claim: Some(claim),
         steer,
     })
+}
+
+/// The port is another inside endpoint's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PortTaken;
+
+/// Claims the source endpoint that a connection of `inside` leaves with, where its address is one
+/// whose ports are given out; `None` for others, whose ports nobody else is given.
+pub fn keep_source<F: Family>(
+    pools: &Pools<F>,
+    outgoing: &Tuple<F>,
+    inside: (F::Addr, Port),
+    key: &HashKey,
+) -> Result<Option<PortClaim>, PortTaken> {
+    let (Some(ports), Some(space)) = (pools.ports(outgoing.src), PortSpace::of(outgoing.proto))
+    else {
+        return Ok(None);
+    };
+    let inside = Inside::<F>::new(inside, key);
+    let claim = ports.claim(space, outgoing.src_port.0, inside.word, Sharing::Shared);
+    claim.map(Some).ok_or(PortTaken)
 }
 
 /// A port of `ports` for a connection whose `tuple` has its new source address.

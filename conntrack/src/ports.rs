@@ -119,6 +119,19 @@ impl AddressPorts {
         self.space(space).count_exhausted();
     }
 
+    /// How many ports or identifiers a space has.
+    pub const fn size(space: PortSpace) -> usize {
+        match space {
+            PortSpace::Icmp => 1 << 16,
+            // There is no port 0.
+            PortSpace::Tcp
+            | PortSpace::Udp
+            | PortSpace::Sctp
+            | PortSpace::Dccp
+            | PortSpace::UdpLite => (1 << 16) - 1,
+        }
+    }
+
     /// How many connections found no port so far.
     pub fn exhausted(&self, space: PortSpace) -> u64 {
         self.known(space).map_or(0, Space::exhausted)

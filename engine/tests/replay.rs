@@ -7,10 +7,12 @@
 mod replays;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use proptest::prelude::*;
-use replays::{Packet, START_US, capture, config, files_of, ping, replay, tcp, udp};
+use replays::{
+    Packet, START_US, capture, config, files_of, golden, ping, policy, replay, tcp, udp,
+};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_engine::pcap::{
     CaptureError, CaptureFile, CaptureWriter, MADE_UP_MAC, Precision, Stamp,
@@ -96,43 +98,7 @@ fn story() -> [(&'static str, Vec<Packet>); 2] {
 
 #[test]
 fn the_story_of_masquerade_is_told_as_expected() {
-    // Paths are relative to the package, where tests run, so that reports are the same anywhere.
-    let dir = Path::new("tests/golden/masquerade");
-    let expected = dir.join("expected");
-    let bless = std::env::var_os("BLESS").is_some();
-    let inputs: Vec<(&str, PathBuf)> = story()
-        .into_iter()
-        .map(|(interface, packets)| {
-            let path = dir.join(format!("{interface}.pcap"));
-            if bless {
-                fs::create_dir_all(&expected).unwrap();
-                capture(&path, &packets);
-            }
-            (interface, path)
-        })
-        .collect();
-    let inputs: Vec<(&str, &Path)> = inputs.iter().map(|(i, path)| (*i, &**path)).collect();
-    let out = tempfile::tempdir().unwrap();
-    let summary = run(config(&inputs, out.path())).unwrap();
-    assert!(summary.books.add_up(), "{:?}", summary.books);
-    let got = files_of(out.path());
-    if bless {
-        for (name, bytes) in &got {
-            fs::write(expected.join(name), bytes).unwrap();
-        }
-    }
-    let wanted = files_of(&expected);
-    assert_eq!(
-        got.keys().collect::<Vec<_>>(),
-        wanted.keys().collect::<Vec<_>>()
-    );
-    for (name, bytes) in &got {
-        let text = String::from_utf8_lossy(bytes);
-        assert!(
-            *bytes == wanted[name],
-            "{name} differs; BLESS=1 accepts it:\n{text}"
-        );
-    }
+    golden("masquerade", &story(), policy());
 }
 
 #[test]

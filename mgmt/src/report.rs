@@ -37,6 +37,8 @@ pub struct Status {
     pub steered_connections: u64,
     /// Connections that others have announced.
     pub expectations: Expectations,
+    /// External addresses whose ports are in use or were exhausted, those in need first.
+    pub pools: Vec<Pool>,
     /// Log lines that standard error did not get, for more than its limit a second.
     pub log_lines_suppressed: u64,
     /// Log events that were lost before they became lines.
@@ -75,6 +77,22 @@ pub struct Expectations {
     pub withdrawn: u64,
     /// Not taken: no room, or another could be met by the same packet.
     pub refused: u64,
+}
+
+/// The ports of one external address and protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Pool {
+    /// The address.
+    pub address: String,
+    /// The protocol.
+    pub protocol: String,
+    /// Ports that connections use.
+    pub in_use: u64,
+    /// Ports that there are.
+    pub size: u64,
+    /// Connections that found no port, for which they were dropped.
+    pub exhausted: u64,
 }
 
 /// How reloads went.

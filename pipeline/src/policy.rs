@@ -476,6 +476,22 @@ pub enum Action {
     /// address of the interface the packet leaves by; in dstnat what comes for such an endpoint
     /// goes to the inside.
     EndpointIndependent(Translation),
+    /// nat: the source, or in dstnat the destination, becomes one of these, the same one for the
+    /// same client each time.
+    Same(Translation, SameBy),
+    /// nat: the source, or in dstnat the destination, becomes its counterpart here: each address of
+    /// the range that the rule matches has its own.
+    Netmap(AddressRange),
+}
+
+/// What decides the address that `same` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum SameBy {
+    /// Who the client is, and whom it talks to.
+    #[default]
+    Both,
+    /// `same-not-by-dst`: who the client is.
+    Client,
 }
 
 /// What a translation may choose from; what is `None` stays as it is.

@@ -422,3 +422,195 @@ fn random_ports_are_other_ones_each_time_and_the_same_under_the_same_seed() {
         assert!(steps.len() > 40, "{action:?} gives guessable ports");
     }
 }
+
+/// 192.168.88.0/24 is 198.18.5.0/24 outside, and fd00:88::/64 is 2001:db8:1::/64, both ways.
+fn netmap_policy() -> Policy {
+    let mut policy = open_policy();
+    let pairs = [
+        (
+            range("192.168.88.0", "192.168.88.255"),
+            range("198.18.5.0", "198.18.5.255"),
+        ),
+        (
+            range("fd00:88::", "fd00:88::ffff:ffff:ffff:ffff"),
+            range("2001:db8:1::", "2001:db8:1::ffff:ffff:ffff:ffff"),
+        ),
+    ];
+    for (inside, outside) in pairs {
+        let to_outside = Matchers {
+            dst_address: Some(is(outside)),
+            ..in_wan()
+        };
+        let from_inside = Matchers {
+            src_address: Some(is(inside)),
+            ..out_wan()
+        };
+        let (dst, src) = (Action::Netmap(inside), Action::Netmap(outside));
+        policy.nat.chains[0].rules.push(rule(to_outside, dst));
+        policy.nat.chains[1].rules.push(rule(from_inside, src));
+    }
+    policy
+}
+
+#[test]
+fn netmap_gives_each_host_its_own_address_both_ways_and_keeps_ports() {
+    for workers in [1, 4] {
+        let mut sim = Sim::new(&netmap_policy(), workers);
+        for host in [2, 10, 254] {
+            let inside = format!("192.168.88.{host}:4000");
+            let outside = format!("198.18.5.{host}:4000");
+            let out = sim.inject(LAN, udp(LAN, &inside, "192.0.2.7:53"));
+            assert_eq!(one(&out, WAN).words(), format!("{outside} > 192.0.2.7:53"));
+            let back = sim.inject(WAN, udp(WAN, "192.0.2.7:53", &outside));
+            assert_eq!(one(&back, LAN).words(), format!("192.0.2.7:53 > {inside}"));
+            let opened = sim.inject(WAN, udp(WAN, "192.0.2.8:9", &outside));
+            assert_eq!(one(&opened, LAN).words(), format!("192.0.2.8:9 > {inside}"));
+            let answer = sim.inject(LAN, udp(LAN, &inside, "192.0.2.8:9"));
+            assert_eq!(
+                one(&answer, WAN).words(),
+                format!("{outside} > 192.0.2.8:9")
+            );
+        }
+        let out = sim.inject(LAN, udp(LAN, "[fd00:88::77]:9", "[2001:db8:7::7]:53"));
+        assert_eq!(
+            one(&out, WAN).words(),
+            "2001:db8:1::77:9 > 2001:db8:7::7:53"
+        );
+        let opened = sim.inject(WAN, udp(WAN, "[2001:db8:7::8]:5", "[2001:db8:1::78]:9"));
+        assert_eq!(one(&opened, LAN).words(), "2001:db8:7::8:5 > fd00:88::78:9");
+        balanced(&sim);
+    }
+}
+
+#[test]
+fn icmp_goes_through_netmap_with_what_it_quotes() {
+    for workers in [1, 3] {
+        let mut sim = Sim::new(&netmap_policy(), workers);
+        let ping = sim.inject(LAN, echo(LAN, "192.168.88.10", "192.0.2.7", 8, 77));
+        assert_eq!(one(&ping, WAN).words(), "198.18.5.10 > 192.0.2.7");
+        let pong = sim.inject(WAN, echo(WAN, "192.0.2.7", "198.18.5.10", 0, 77));
+        assert_eq!(one(&pong, LAN).words(), "192.0.2.7 > 192.168.88.10");
+        let spec = IcmpSpec {
+            kind: 3,
+            code: 3,
+            ..IcmpSpec::default()
+        };
+        let error = |from: &str, to: &str, seen: &sim::packets::Seen| {
+            let quote = &seen.frame[usize::from(seen.parsed.l3)..];
+            Craft::icmp(ip(from), ip(to), spec).unwrap().payload(quote)
+        };
+        // A router outside says that a packet from inside did not arrive.
+        let out = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "192.0.2.7:53"));
+        let told = error("192.0.2.1", "198.18.5.10", &one(&out, WAN));
+        let seen = one(&sim.inject(WAN, to_gateway(WAN, told)), LAN);
+        assert_eq!(seen.words(), "192.0.2.1 > 192.168.88.10");
+        let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
+        assert_eq!(quote.tuple.src, [192, 168, 88, 10]);
+        // A host inside says so of one from outside.
+        let opened = sim.inject(WAN, udp(WAN, "192.0.2.8:9", "198.18.5.11:7"));
+        let told = error("192.168.88.11", "192.0.2.8", &one(&opened, LAN));
+        let seen = one(&sim.inject(LAN, to_gateway(LAN, told)), WAN);
+        assert_eq!(seen.words(), "198.18.5.11 > 192.0.2.8");
+        let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
+        assert_eq!(quote.tuple.dst, [198, 18, 5, 11]);
+        balanced(&sim);
+    }
+}
+
+#[test]
+fn netmap_keeps_off_ports_that_others_were_given() {
+    let mut policy = open_policy();
+    let host = |n: u8| {
+        let host = format!("192.168.88.{n}");
+        Matchers {
+            src_address: Some(is(range(&host, &host))),
+            ..out_wan()
+        }
+    };
+    let outside = range("203.0.113.2", "203.0.113.2");
+    let rules = &mut policy.nat.chains[1].rules;
+    rules.push(rule(host(10), Action::Netmap(outside)));
+    rules.push(rule(out_wan(), Action::Masquerade(None)));
+    let mut sim = Sim::new(&policy, 1);
+    sim.inject(LAN, udp(LAN, "192.168.88.11:4000", "192.0.2.7:53"));
+    sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "192.0.2.8:53"));
+    assert_eq!(sim.last_end().reason, Some(DropReason::NatClash));
+    let out = sim.inject(LAN, udp(LAN, "192.168.88.10:4001", "192.0.2.8:53"));
+    assert_eq!(one(&out, WAN).words(), "203.0.113.2:4001 > 192.0.2.8:53");
+    let out = sim.inject(LAN, udp(LAN, "192.168.88.11:4001", "192.0.2.8:53"));
+    assert_ne!(one(&out, WAN).tuple().src_port, Port(4001));
+    sim.advance(60_000);
+    sim.advance(1_000);
+    let pool = sim.program.pools4.ports(OUTSIDE).unwrap();
+    assert_eq!(pool.in_use(PortSpace::Udp), 0);
+    balanced(&sim);
+}
+
+#[test]
+fn same_gives_a_client_the_same_address_each_time() {
+    use turnpike_pipeline::policy::SameBy;
+    for (by, distinct) in [(SameBy::Client, 1), (SameBy::Both, 4)] {
+        let mut policy = open_policy();
+        let four = Translation {
+            addresses: Some(range("203.0.113.8", "203.0.113.11")),
+            ports: None,
+        };
+        let same = Action::Same(four, by);
+        policy.nat.chains[1].rules.push(rule(out_wan(), same));
+        let mut sim = Sim::new(&policy, 2);
+        let address = |sim: &mut Sim, from: &str, server: u8| {
+            let server = format!("192.0.2.{server}:53");
+            let out = sim.inject(LAN, udp(LAN, from, &server));
+            let seen = one(&out, WAN).tuple();
+            let words = format!("203.0.113.{}:{}", seen.src[3], seen.src_port.0);
+            let back = sim.inject(WAN, udp(WAN, &server, &words));
+            assert_eq!(one(&back, LAN).words(), format!("{server} > {from}"));
+            seen.src
+        };
+        let mut all = std::collections::BTreeSet::new();
+        for server in 1..20 {
+            let first = address(&mut sim, "192.168.88.10:4000", server);
+            let again = address(&mut sim, "192.168.88.10:4001", server);
+            assert_eq!(first, again, "{by:?}");
+            all.insert(first);
+        }
+        assert_eq!(all.len(), distinct, "{by:?}");
+        balanced(&sim);
+    }
+}
+
+#[test]
+fn same_in_dstnat_gives_a_client_the_same_server_each_time() {
+    use turnpike_pipeline::policy::SameBy;
+    let mut policy = open_policy();
+    let servers = Translation {
+        addresses: Some(range("192.168.88.20", "192.168.88.23")),
+        ports: Some(PortRange {
+            first: 8080,
+            last: 8080,
+        }),
+    };
+    let web = Matchers {
+        protocol: Some(is(Proto::TCP)),
+        dst_port: Some(is(PortSet::new([80..=80]))),
+        ..in_wan()
+    };
+    let same = Action::Same(servers, SameBy::Client);
+    policy.nat.chains[0].rules.push(rule(web, same));
+    let mut sim = Sim::new(&policy, 2);
+    let mut all = std::collections::BTreeSet::new();
+    for client in 1..9 {
+        let server = |sim: &mut Sim, port: u16| {
+            let from = format!("192.0.2.{client}:{port}");
+            let sent = sim.inject(WAN, tcp(WAN, &from, "203.0.113.2:80", SYN, 1, 0));
+            let seen = one(&sent, LAN).tuple();
+            assert_eq!(seen.dst_port, Port(8080));
+            seen.dst
+        };
+        let first = server(&mut sim, 1000);
+        assert_eq!(first, server(&mut sim, 1001));
+        all.insert(first);
+    }
+    assert_eq!(all.len(), 4);
+    balanced(&sim);
+}

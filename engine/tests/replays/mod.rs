@@ -287,3 +287,47 @@ pub fn files_of(dir: &Path) -> BTreeMap<String, Vec<u8>> {
         })
         .collect()
 }
+
+/// Replays packets by interface through `policy`: the files are those kept under
+/// `tests/golden/NAME`, which `BLESS=1` rewrites.
+pub fn golden(name: &str, story: &[(&str, Vec<Packet>)], policy: Policy) {
+    // Paths are relative to the package, where tests run, so that reports are the same anywhere.
+    let dir = Path::new("tests/golden").join(name);
+    let expected = dir.join("expected");
+    let bless = std::env::var_os("BLESS").is_some();
+    let inputs: Vec<(&str, PathBuf)> = story
+        .iter()
+        .map(|(interface, packets)| {
+            let path = dir.join(format!("{interface}.pcap"));
+            if bless {
+                fs::create_dir_all(&expected).unwrap();
+                capture(&path, packets);
+            }
+            (*interface, path)
+        })
+        .collect();
+    let inputs: Vec<(&str, &Path)> = inputs.iter().map(|(i, path)| (*i, &**path)).collect();
+    let out = tempfile::tempdir().unwrap();
+    let mut config = config(&inputs, out.path());
+    config.policy = policy;
+    let summary = run(config).unwrap();
+    assert!(summary.books.add_up(), "{:?}", summary.books);
+    let got = files_of(out.path());
+    if bless {
+        for (name, bytes) in &got {
+            fs::write(expected.join(name), bytes).unwrap();
+        }
+    }
+    let wanted = files_of(&expected);
+    assert_eq!(
+        got.keys().collect::<Vec<_>>(),
+        wanted.keys().collect::<Vec<_>>()
+    );
+    for (name, bytes) in &got {
+        let text = String::from_utf8_lossy(bytes);
+        assert!(
+            *bytes == wanted[name],
+            "{name} differs; BLESS=1 accepts it:\n{text}"
+        );
+    }
+}

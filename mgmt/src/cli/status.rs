@@ -51,6 +51,9 @@ fn human(status: &Status) -> String {
         let _ = writeln!(text, "note: {notice}");
     }
     let _ = write!(text, "\n{}\n{}", interfaces(status), workers(status));
+    if !status.pools.is_empty() {
+        let _ = write!(text, "\n{}", pools(status));
+    }
     let drops: Vec<_> = drops_of(status).drops;
     let mut seen = drops.iter().filter(|d| d.packets > 0).peekable();
     if seen.peek().is_some() {
@@ -91,6 +94,26 @@ fn interfaces(status: &Status) -> String {
             i.tx.packets.to_string(),
             i.tx.bytes.to_string(),
             i.address.join(", "),
+        ]);
+    }
+    table.render()
+}
+
+/// Pools that a person is shown; all of them are in the JSON.
+const POOLS_SHOWN: usize = 16;
+
+fn pools(status: &Status) -> String {
+    let mut table = Table::new(
+        &["nat-address", "protocol", "ports", "of", "exhausted"],
+        &["ports", "of", "exhausted"],
+    );
+    for pool in status.pools.iter().take(POOLS_SHOWN) {
+        table.row(vec![
+            pool.address.clone(),
+            pool.protocol.clone(),
+            pool.in_use.to_string(),
+            pool.size.to_string(),
+            pool.exhausted.to_string(),
         ]);
     }
     table.render()

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use turnpike_conntrack::expect::ExpectationCounts;
 use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::ports::{AddressPorts, PortSpace};
+use turnpike_conntrack::tuple::Address;
 use turnpike_engine::gateway::{self, Gateway};
 use turnpike_engine::hugepages::Memory;
 use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
@@ -17,7 +19,7 @@ use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
     self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
-    Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
+    Pool, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
 };
 use crate::running::{Refusal, Running, Unanswered};
 use crate::watch::Watching;
@@ -185,6 +187,7 @@ fn fill(status: &mut Status, gateway: &Gateway) {
     };
     status.steered_connections = engine.steered as u64;
     status.expectations = expectations(&engine.expectations);
+    status.pools = pools(&program);
     status.log_events_lost = engine.logs_lost;
     status.events_lost = engine.events_lost;
     status.notices = gateway.warnings().to_vec();
@@ -213,6 +216,29 @@ fn expectations(engine: &gateway::Expectations) -> report::Expectations {
         withdrawn,
         refused,
     }
+}
+
+/// The most pools that are told of: whoever has more looks at those that are fullest.
+const POOLS_MAX: usize = 256;
+
+fn pools(program: &Program) -> Vec<Pool> {
+    let v4 = program.pools4.iter().map(|(a, ports)| (a.to_ip(), ports));
+    let v6 = program.pools6.iter().map(|(a, ports)| (a.to_ip(), ports));
+    let spaces = v4.chain(v6).flat_map(|(address, ports)| {
+        PortSpace::ALL.map(|space| Pool {
+            address: address.to_string(),
+            protocol: space.name().to_owned(),
+            in_use: ports.in_use(space) as u64,
+            size: AddressPorts::size(space) as u64,
+            exhausted: ports.exhausted(space),
+        })
+    });
+    let mut pools: Vec<Pool> = spaces
+        .filter(|pool| pool.in_use > 0 || pool.exhausted > 0)
+        .collect();
+    pools.sort_by_key(|pool| std::cmp::Reverse((pool.exhausted, pool.in_use)));
+    pools.truncate(POOLS_MAX);
+    pools
 }
 
 fn interfaces(program: &Program, engine: &gateway::Status) -> Vec<Interface> {
@@ -360,5 +386,7 @@ fn action_name(action: &Action) -> &'static str {
         Action::DstNat(_) => "dst-nat",
         Action::Redirect(_) => "redirect",
         Action::EndpointIndependent(_) => "endpoint-independent-nat",
+        Action::Same(..) => "same",
+        Action::Netmap(_) => "netmap",
     }
 }

@@ -4,6 +4,7 @@
 //! of bounded number. A rule is labelled by `table/chain/N` and the beginning of its comment.
 
 mod families;
+mod pools;
 
 use prometheus::{Encoder, TextEncoder};
 
@@ -26,6 +27,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     slow_path(status, &mut families)?;
     expectations(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
+    pools::add(status, &mut families)?;
     rule_counters(rules, &mut families)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&families.gather(), &mut text)?;
@@ -478,7 +480,7 @@ fn rule_counters(rules: &[Rule], families: &mut Families) -> Result<(), promethe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{DeviceErrors, Ring, Traffic};
+    use crate::report::{DeviceErrors, Pool, Ring, Traffic};
     use std::io::Write;
     use std::process::{Command, Stdio};
 
@@ -512,6 +514,13 @@ mod tests {
                 ..Interface::default()
             }],
             workers: vec![worker(0), worker(1)],
+            pools: vec![Pool {
+                address: "203.0.113.2".into(),
+                protocol: "udp".into(),
+                in_use: 65_535,
+                size: 65_535,
+                exhausted: 7,
+            }],
             ..Status::default()
         }
     }
@@ -547,6 +556,11 @@ mod tests {
         assert_eq!(value(&text, rule), Some(10), "{text}");
         let up = "turnpike_interface_up{interface=\"lan\"}";
         assert_eq!(value(&text, up), Some(1));
+        let pool = "{address=\"203.0.113.2\",protocol=\"udp\"}";
+        let exhausted = format!("turnpike_nat_pool_exhausted_total{pool}");
+        assert_eq!(value(&text, &exhausted), Some(7));
+        let in_use = format!("turnpike_nat_pool_ports_in_use{pool}");
+        assert_eq!(value(&text, &in_use), Some(65_535));
     }
 
     #[test]

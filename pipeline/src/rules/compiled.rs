@@ -4,11 +4,11 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::{ChainId, RuleId};
-use crate::policy::{Action, Policy, PortChoice, Rule, Source, TableKind};
+use crate::policy::{Action, AddressRange, Policy, PortChoice, Rule, Source, TableKind};
 use crate::program::Program;
 use crate::rules::facts::Facts;
 use crate::rules::linear::Look;
-use crate::rules::matchers::Test;
+use crate::rules::matchers::{End, Test};
 
 /// One rule, ready to be looked at.
 #[derive(Debug, Clone)]
@@ -89,8 +89,15 @@ impl CompiledRule {
             | Action::Masquerade(_)
             | Action::DstNat(_)
             | Action::Redirect(_)
-            | Action::EndpointIndependent(_) => self.log.as_ref(),
+            | Action::EndpointIndependent(_)
+            | Action::Same(..)
+            | Action::Netmap(_) => self.log.as_ref(),
         }
+    }
+
+    /// The addresses at one end of a packet that it asks for, if it asks for a range of them.
+    pub fn asked_range(&self, end: End) -> Option<AddressRange> {
+        self.tests.iter().find_map(|test| test.asked_range(end))
     }
 
     /// The questions it asks, all of which have to hold.

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use turnpike_conntrack::tuple::{Address, Family};
 
+use crate::ids::ChainId;
 use crate::interfaces::Interfaces;
 use crate::policy::{Action, AddressRange, IpFamily};
 use crate::rules::compiled::{CompiledRule, Rules};
@@ -12,7 +13,7 @@ use crate::rules::compiled::{CompiledRule, Rules};
 ///
 /// Every interface's own addresses come first, so that no large range can leave masquerade
 /// without ports, and whether there is a masquerade rule or not, so that their ports stay known
-/// while such rules come and go. Behind them come the ranges of enabled src-nat rules, rule by
+/// while such rules come and go. Behind them come the ranges of enabled rules of src-nat and the like, rule by
 /// rule, until there are `limit` addresses.
 pub fn external_addresses<F: Family>(
     rules: &Rules,
@@ -35,12 +36,19 @@ pub fn external_addresses<F: Family>(
         .collect()
 }
 
+/// The first built-in chain of nat.
+const DSTNAT: ChainId = ChainId(0);
+
 /// The addresses that a rule translates sources to, if it does and is enabled.
 fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
     match &rule.action {
         Action::SrcNat(to) | Action::EndpointIndependent(to) if !rule.disabled => to.addresses,
+        // In dstnat the range is on the inside.
+        Action::Same(to, _) if !rule.disabled && rule.chain != DSTNAT => to.addresses,
         Action::SrcNat(_)
         | Action::EndpointIndependent(_)
+        | Action::Same(..)
+        | Action::Netmap(_)
         | Action::Accept
         | Action::Drop
         | Action::Reject(_)

@@ -9,7 +9,7 @@
 use arrayvec::ArrayVec;
 
 use crate::ids::{ChainId, RULES_MAX, RuleId};
-use crate::policy::{Action, PortRange, RejectWith, TableKind, Translation};
+use crate::policy::{Action, AddressRange, PortRange, RejectWith, SameBy, TableKind, Translation};
 use crate::program::Program;
 use crate::rules::compiled::CompiledRule;
 use crate::rules::facts::Facts;
@@ -42,6 +42,10 @@ pub enum Verdict {
     /// nat: its connection has the external endpoint that its inside one has towards everybody, or
     /// goes in through one.
     EndpointIndependent(Translation),
+    /// nat: its connection's source, or destination, becomes one of these, the same one each time.
+    Same(Translation, SameBy),
+    /// nat: its connection's source, or destination, becomes its counterpart here.
+    Netmap(AddressRange),
 }
 
 /// A verdict and the rule that gave it.
@@ -169,6 +173,8 @@ const fn step(action: &Action) -> Step {
         Action::DstNat(to) => Step::Decide(Verdict::DstNat(*to)),
         Action::Redirect(ports) => Step::Decide(Verdict::Redirect(*ports)),
         Action::EndpointIndependent(to) => Step::Decide(Verdict::EndpointIndependent(*to)),
+        Action::Same(to, by) => Step::Decide(Verdict::Same(*to, *by)),
+        Action::Netmap(to) => Step::Decide(Verdict::Netmap(*to)),
     }
 }
 
@@ -254,6 +260,10 @@ mod tests {
     fn every_deciding_action_gives_its_verdict() {
         let reject = RejectWith::TcpReset;
         let ports = PortRange { first: 1, last: 9 };
+        let range = AddressRange {
+            first: packet().src,
+            last: packet().src,
+        };
         let to = Translation {
             addresses: None,
             ports: Some(ports),
@@ -265,6 +275,11 @@ mod tests {
             (Action::NoTrack, Verdict::NoTrack),
             (Action::SrcNat(to), Verdict::SrcNat(to)),
             (Action::DstNat(to), Verdict::DstNat(to)),
+            (
+                Action::Same(to, SameBy::Client),
+                Verdict::Same(to, SameBy::Client),
+            ),
+            (Action::Netmap(range), Verdict::Netmap(range)),
         ] {
             let program = program(vec![vec![rule(action)]]);
             assert_eq!(run(&program), (verdict, Some(0), vec![0]));

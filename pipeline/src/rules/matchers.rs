@@ -27,8 +27,10 @@ pub struct Test {
 
 /// Which end of a packet is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
+pub enum End {
+    /// Its source.
     Src,
+    /// Its destination.
     Dst,
 }
 
@@ -116,6 +118,18 @@ impl Test {
         Self {
             ask,
             negated: false,
+        }
+    }
+
+    /// The addresses at `end` that are asked for, if that is the question.
+    pub fn asked_range(&self, end: End) -> Option<AddressRange> {
+        if let Ask::Address(asked, range) = &self.ask
+            && *asked == end
+            && !self.negated
+        {
+            Some(*range)
+        } else {
+            None
         }
     }
 
@@ -246,7 +260,8 @@ fn is_mapped(facts: &Facts, program: &Program) -> bool {
 /// What an action asks of a packet without saying so.
 fn implied(action: &Action) -> Option<Ask> {
     match action {
-        Action::SrcNat(to) | Action::DstNat(to) => {
+        Action::Netmap(range) => Some(Ask::TranslationFamily(range.family())),
+        Action::SrcNat(to) | Action::DstNat(to) | Action::Same(to, _) => {
             let range = to.addresses.as_ref()?;
             Some(Ask::TranslationFamily(range.family()))
         }
@@ -270,7 +285,7 @@ fn implied(action: &Action) -> Option<Ask> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{AddressList, InterfaceList, Policy, PortRange, Translation};
+    use crate::policy::{AddressList, InterfaceList, Policy, PortRange, SameBy, Translation};
     use crate::testing::{bare, compile, gateway, ip, rule};
     use turnpike_conntrack::ids::ConnState;
 
@@ -523,7 +538,9 @@ mod tests {
         };
         let program = program();
         let v6 = bare("2001:db8::1", "2001:db8::2", Proto::UDP);
-        for action in [Action::SrcNat(to), Action::DstNat(to)] {
+        let netmap = Action::Netmap(range("198.51.100.1", "198.51.100.9"));
+        let same = Action::Same(to, SameBy::Client);
+        for action in [Action::SrcNat(to), Action::DstNat(to), same, netmap] {
             let tests = Test::of(&rule(action));
             assert!(tests.iter().all(|t| t.holds(&tcp(1, 2), &program)));
             let failed = tests.iter().find(|t| !t.holds(&v6, &program));

@@ -77,7 +77,9 @@ impl Judged {
             | Verdict::Masquerade(_)
             | Verdict::DstNat(_)
             | Verdict::Redirect(_)
-            | Verdict::EndpointIndependent(_) => Some(Fate::Drop(DropReason::FilterRule)),
+            | Verdict::EndpointIndependent(_)
+            | Verdict::Same(..)
+            | Verdict::Netmap(_) => Some(Fate::Drop(DropReason::FilterRule)),
         }
     }
 }

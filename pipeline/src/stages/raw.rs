@@ -73,7 +73,9 @@ fn packet<B: Buffer, W: Witness<B>>(
         | Verdict::Masquerade(_)
         | Verdict::DstNat(_)
         | Verdict::Redirect(_)
-        | Verdict::EndpointIndependent(_) => Fate::Pass,
+        | Verdict::EndpointIndependent(_)
+        | Verdict::Same(..)
+        | Verdict::Netmap(_) => Fate::Pass,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, PortChoice, PortRange, RejectWith, TableKind, Translation, Unreachable,
+    Action, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation, Unreachable,
 };
 
 use super::super::address::Addresses;
@@ -29,6 +29,8 @@ enum Verb {
     DstNat,
     Redirect,
     EndpointIndependent,
+    Same,
+    Netmap,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -61,9 +63,11 @@ const NAT: Verbs = &[
     ("jump", Verb::Jump),
     ("log", Verb::Log),
     ("masquerade", Verb::Masquerade),
+    ("netmap", Verb::Netmap),
     ("passthrough", Verb::Passthrough),
     ("redirect", Verb::Redirect),
     ("return", Verb::Return),
+    ("same", Verb::Same),
     ("src-nat", Verb::SrcNat),
 ];
 
@@ -71,8 +75,6 @@ const NAT: Verbs = &[
 const LATER: &[&str] = &[
     "add-dst-to-address-list",
     "add-src-to-address-list",
-    "netmap",
-    "same",
     "tarpit",
 ];
 
@@ -81,6 +83,7 @@ const OPTIONS: &[&str] = &[
     "jump-target",
     "randomise-ports",
     "reject-with",
+    "same-not-by-dst",
     "to-addresses",
     "to-ports",
 ];
@@ -94,6 +97,13 @@ impl Verb {
                 &["randomise-ports", "to-addresses", "to-ports"]
             }
             Self::DstNat => &["to-addresses", "to-ports"],
+            Self::Same => &[
+                "randomise-ports",
+                "same-not-by-dst",
+                "to-addresses",
+                "to-ports",
+            ],
+            Self::Netmap => &["to-addresses"],
             Self::Masquerade => &["randomise-ports", "to-ports"],
             Self::Redirect => &["to-ports"],
             Self::Accept
@@ -154,6 +164,10 @@ pub fn decode(
         Verb::EndpointIndependent => {
             translation(section, Needs::Nothing, problems).map(Action::EndpointIndependent)
         }
+        Verb::Same => same(section, problems),
+        Verb::Netmap => translation(section, Needs::Addresses, problems)
+            .and_then(|to| to.addresses)
+            .map(Action::Netmap),
         Verb::Masquerade => Some(Action::Masquerade(to_ports(section, problems))),
         Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
     }
@@ -307,6 +321,15 @@ fn to_ports(section: Section<'_>, problems: &mut Problems) -> Option<PortRange> 
     section
         .read("to-ports", problems, word::<ToPorts>)
         .map(|p| p.0)
+}
+
+fn same(section: Section<'_>, problems: &mut Problems) -> Option<Action> {
+    let by = match section.read("same-not-by-dst", problems, word::<Switch>) {
+        Some(Switch::On) => SameBy::Client,
+        Some(Switch::Off) | None => SameBy::Both,
+    };
+    let to = translation(section, Needs::Addresses, problems)?;
+    Some(Action::Same(to, by))
 }
 
 /// `randomise-ports`.

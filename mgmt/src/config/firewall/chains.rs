@@ -9,6 +9,7 @@ use turnpike_pipeline::rules::linear::JUMP_DEPTH_MAX;
 use super::super::section::Word;
 use super::super::value::Name;
 use super::rule::Draft;
+use super::translations;
 use crate::problem::{Problems, Span, did_you_mean};
 use crate::yaml::{Node, Value};
 
@@ -285,51 +286,7 @@ fn fits_its_chain(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: 
             );
         }
     }
-    let (word, allowed): (&str, &[&str]) = match &draft.rule.action {
-        Action::SrcNat(_) => ("src-nat", &["srcnat"]),
-        Action::Masquerade(_) => ("masquerade", &["srcnat"]),
-        Action::DstNat(_) => ("dst-nat", &["dstnat"]),
-        Action::Redirect(_) => ("redirect", &["dstnat"]),
-        Action::EndpointIndependent(_) => return mapping_options(draft, roots, problems),
-        Action::Accept
-        | Action::Drop
-        | Action::Reject(_)
-        | Action::Log(_)
-        | Action::Passthrough
-        | Action::Jump(_)
-        | Action::Return
-        | Action::NoTrack
-        | Action::Fasttrack => return,
-    };
-    if let Some(root) = roots.iter().find(|r| !allowed.contains(r)) {
-        let span = draft.section.field("action").map(|n| n.span);
-        problems.error(
-            span.unwrap_or_else(|| draft.section.span()),
-            format!(
-                "`{word}` does not work in {root}; move the rule to {}",
-                allowed.join(" or ")
-            ),
-        );
-    }
-}
-
-/// An endpoint-independent mapping is made in srcnat; in dstnat there is nothing to choose.
-fn mapping_options(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
-    if roots.contains(&"srcnat") {
-        return;
-    }
-    for key in ["to-addresses", "to-ports", "randomise-ports"] {
-        if let Some(entry) = draft.section.entry(key) {
-            problems.error(
-                entry.key_span,
-                format!(
-                    "`{key}` does nothing with `endpoint-independent-nat` in {}, which lets in to \
-                     what srcnat has mapped; remove it",
-                    roots.join(" and ")
-                ),
-            );
-        }
-    }
+    translations::check(draft, roots, problems);
 }
 
 /// Custom chains that nothing jumps to: a slip if the name is nearly a built-in one.
@@ -408,7 +365,9 @@ fn is_final(action: &Action) -> bool {
         | Action::Masquerade(_)
         | Action::DstNat(_)
         | Action::Redirect(_)
-        | Action::EndpointIndependent(_) => false,
+        | Action::EndpointIndependent(_)
+        | Action::Same(..)
+        | Action::Netmap(_) => false,
     }
 }
 

@@ -99,7 +99,14 @@ fn decide_family(
 
 fn translation(action: &Action) -> Option<Translation> {
     match action {
-        Action::SrcNat(t) | Action::DstNat(t) | Action::EndpointIndependent(t) => Some(*t),
+        Action::SrcNat(t)
+        | Action::DstNat(t)
+        | Action::EndpointIndependent(t)
+        | Action::Same(t, _) => Some(*t),
+        Action::Netmap(to) => Some(Translation {
+            addresses: Some(*to),
+            ports: None,
+        }),
         Action::Accept
         | Action::Drop
         | Action::Reject(_)

@@ -9,6 +9,7 @@ mod fit;
 mod matchers;
 mod rule;
 mod text;
+mod translations;
 
 use turnpike_pipeline::ids::RULES_MAX;
 use turnpike_pipeline::policy::{Table, TableKind};

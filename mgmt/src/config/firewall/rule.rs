@@ -63,7 +63,6 @@ const LATER: &[&str] = &[
     "random",
     "routing-mark",
     "routing-table",
-    "same-not-by-dst",
     "src-mac-address",
     "tcp-flags",
     "tcp-mss",
@@ -98,6 +97,7 @@ const RAW: Keys = Keys {
         ("connection-nat-state", BEFORE_TRACKING),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
+        ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
         ("to-ports", TRANSLATES),
     ],
@@ -109,6 +109,7 @@ const FILTER: Keys = Keys {
     later: LATER,
     elsewhere: &[
         ("randomise-ports", TRANSLATES),
+        ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
         ("to-ports", TRANSLATES),
     ],
@@ -116,7 +117,12 @@ const FILTER: Keys = Keys {
 
 const NAT: Keys = Keys {
     of: "a nat rule",
-    known: rule_keys!("randomise-ports", "to-addresses", "to-ports"),
+    known: rule_keys!(
+        "randomise-ports",
+        "same-not-by-dst",
+        "to-addresses",
+        "to-ports"
+    ),
     later: LATER,
     elsewhere: &[
         ("connection-state", FIRST_PACKET),

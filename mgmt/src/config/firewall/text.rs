@@ -11,7 +11,7 @@ use turnpike_helpers::catalogue::protocol_name;
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
     Action, AddressTypeSet, IcmpOptions, IpFamily, Match, NatStateSet, PortChoice, PortRange, Rule,
-    StateSet, Translation,
+    SameBy, StateSet, Translation,
 };
 
 use super::super::address::show;
@@ -120,6 +120,20 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
         Action::Masquerade(ports) => to_ports("masquerade", *ports, words),
         Action::Redirect(ports) => to_ports("redirect", *ports, words),
         Action::EndpointIndependent(to) => translation("endpoint-independent-nat", *to, words),
+        Action::Same(to, by) => {
+            translation("same", *to, words);
+            match by {
+                SameBy::Both => {}
+                SameBy::Client => words.plain("same-not-by-dst", "yes"),
+            }
+        }
+        Action::Netmap(to) => {
+            let to = Translation {
+                addresses: Some(*to),
+                ports: None,
+            };
+            translation("netmap", to, words);
+        }
     }
 }
 

@@ -1,16 +1,17 @@
-//! Where a new connection goes: dst-nat, redirect, and in through an endpoint-independent mapping.
+//! Where a new connection goes: dst-nat, redirect, netmap, same, and in through an endpoint-independent mapping.
 
 use turnpike_conntrack::eim::Inbound;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
-use turnpike_conntrack::tuple::Tuple;
+use turnpike_conntrack::tuple::{Address, Tuple};
 
-use super::{own_address, pick, pick_port, single};
+use super::{counterpart, own_address, pick, pick_port, same, single};
 use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
 use crate::policy::{AddressRange, NatStateSet, PortRange, Translation};
 use crate::rules::Verdict;
+use crate::rules::matchers::End;
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
@@ -34,6 +35,21 @@ pub fn destination<F: Stack, B: Buffer, W>(
                 .and_then(|i| own_address(core, i, facts.src));
             let own = own.ok_or(DropReason::NatNoAddress)?;
             translated(incoming, Some(single(own)), ports)
+        }
+        Verdict::Same(Translation { addresses, ports }, by) => {
+            let ends = (incoming.src, incoming.dst);
+            let chosen = addresses.and_then(|range| same::<F>(range, by, ends));
+            let chosen = chosen.ok_or(DropReason::NatNoAddress)?;
+            translated(incoming, Some(single(chosen.to_ip())), ports)
+        }
+        Verdict::Netmap(to) => {
+            let rule = decision.rule.and_then(|id| core.program.rules.find(id));
+            let from = rule.and_then(|rule| rule.asked_range(End::Dst));
+            let dst = counterpart::<F>(to, from, incoming.dst);
+            Ok(Tuple {
+                dst: dst.ok_or(DropReason::NatNoAddress)?,
+                ..*incoming
+            })
         }
         // The rule matches where there is a mapping. One that ended just now lets nobody in.
         Verdict::EndpointIndependent(_) => Ok(inbound(core, incoming).map_or(

@@ -1,19 +1,21 @@
-//! Where a new connection seems to come from: src-nat, masquerade, endpoint-independent mappings.
+//! Where a new connection seems to come from: src-nat, masquerade, netmap, same, mappings.
 
 use turnpike_conntrack::nat::{
-    Mapping, NatError, PortOrder, SourceRequest, Steer, choose_source, steer,
+    Mapping, NatError, PortOrder, PortTaken, SourceRequest, Steer, choose_source, keep_source,
+    steer,
 };
 use turnpike_conntrack::ports::{PortClaim, Sharing};
 use turnpike_conntrack::tuple::{Address, Tuple};
 
-use super::{own_address, single};
+use super::{counterpart, own_address, same, single};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Way};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
 use crate::outbox::Outbox;
 use crate::policy::{AddressRange, NatStateSet, PortChoice, PortRange, Translation};
-use crate::rules::Verdict;
+use crate::rules::matchers::End;
+use crate::rules::{Facts, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
@@ -62,10 +64,47 @@ pub fn source<F: Stack, B: Buffer, W>(
         NatStateSet(nat_state),
     );
     let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
-    let (Translation { addresses, ports }, mapping) = match decision.verdict {
+    let Some(to) = decided(&facts, view, decision.verdict)? else {
+        return Ok(untranslated);
+    };
+    let wanted = match to {
+        Decided::Counterpart(to) => {
+            let rule = decision.rule.and_then(|id| core.program.rules.find(id));
+            let from = rule.and_then(|rule| rule.asked_range(End::Src));
+            let src = counterpart::<F>(to, from, view.outgoing.src);
+            let src = src.ok_or(DropReason::NatNoAddress)?;
+            return netmap(core, view, out_interface, src);
+        }
+        Decided::Chosen(Translation { addresses, ports }, mapping) => {
+            let own = || own_address(core, out_interface, facts.dst).map(single);
+            Wanted {
+                addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
+                ports,
+                mapping,
+            }
+        }
+    };
+    let order = order(core, decision.rule);
+    choose(core, view, out_interface, &wanted, order)
+}
+
+/// What a rule makes of a source.
+enum Decided {
+    /// One of these, by default an address of the interface it leaves by.
+    Chosen(Translation, Mapping),
+    /// Its counterpart here.
+    Counterpart(AddressRange),
+}
+
+/// What the verdict of the nat table means for a source; `None` if it stays.
+fn decided<F: Stack>(
+    facts: &Facts,
+    view: &View<F>,
+    verdict: Verdict,
+) -> Result<Option<Decided>, DropReason> {
+    let (to, mapping) = match verdict {
         Verdict::SrcNat(to) => {
-            let own = to.addresses.unwrap_or(single(facts.src));
-            let addresses = Some(own);
+            let addresses = Some(to.addresses.unwrap_or(single(facts.src)));
             (Translation { addresses, ..to }, Mapping::PerConnection)
         }
         Verdict::Masquerade(ports) => {
@@ -73,21 +112,22 @@ pub fn source<F: Stack, B: Buffer, W>(
             (Translation { addresses, ports }, Mapping::PerConnection)
         }
         Verdict::EndpointIndependent(to) => (to, Mapping::EndpointIndependent),
+        Verdict::Same(to, by) => {
+            let ends = (view.outgoing.src, view.outgoing.dst);
+            let chosen = to.addresses.and_then(|range| same::<F>(range, by, ends));
+            let chosen = chosen.ok_or(DropReason::NatNoAddress)?;
+            let addresses = Some(single(chosen.to_ip()));
+            (Translation { addresses, ..to }, Mapping::PerConnection)
+        }
+        Verdict::Netmap(to) => return Ok(Some(Decided::Counterpart(to))),
         Verdict::Drop => return Err(DropReason::FilterRule),
         Verdict::Accept
         | Verdict::Reject(_)
         | Verdict::NoTrack
         | Verdict::DstNat(_)
-        | Verdict::Redirect(_) => return Ok(untranslated),
+        | Verdict::Redirect(_) => return Ok(None),
     };
-    let own = || own_address(core, out_interface, facts.dst).map(single);
-    let wanted = Wanted {
-        addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
-        ports,
-        mapping,
-    };
-    let order = order(core, decision.rule);
-    choose(core, view, out_interface, &wanted, order)
+    Ok(Some(Decided::Chosen(to, mapping)))
 }
 
 /// A connection that leaves as `view` shows it, and holds no port.
@@ -99,7 +139,7 @@ pub fn as_it_is<F: Stack, W>(
     Source {
         outgoing: view.outgoing,
         claim: None,
-        steer: steering(core, view, out_interface),
+        steer: steering(core, &view.outgoing, out_interface),
     }
 }
 
@@ -159,6 +199,30 @@ fn choose<F: Stack, W>(
     }
 }
 
+/// Gives a connection the source address that is its inside address's own. The port stays; where
+/// other rules give out ports of that address too, it is claimed, so that nobody else has it.
+fn netmap<F: Stack, W>(
+    core: &Core<W>,
+    view: &View<F>,
+    out_interface: IfaceId,
+    src: F::Addr,
+) -> Result<Source<F>, DropReason> {
+    let outgoing = Tuple {
+        src,
+        ..view.outgoing
+    };
+    let inside = (view.incoming.src, view.incoming.src_port);
+    let key = &core.conntrack.shared().key;
+    let claim = keep_source(F::pools(&core.program), &outgoing, inside, key);
+    let claim = claim.map_err(|PortTaken| DropReason::NatClash)?;
+    let steer = steering(core, &outgoing, Some(out_interface));
+    Ok(Source {
+        outgoing,
+        claim,
+        steer,
+    })
+}
+
 /// Which port the deciding rule wants tried first.
 fn order<W>(core: &mut Core<W>, rule: Option<RuleId>) -> PortOrder {
     let rule = rule.and_then(|id| core.program.rules.find(id));
@@ -169,12 +233,16 @@ fn order<W>(core: &mut Core<W>, rule: Option<RuleId>) -> PortOrder {
 }
 
 /// Whether replies of a connection would land on another worker if nobody told them.
-fn steering<F: Stack, W>(core: &Core<W>, view: &View<F>, out_interface: Option<IfaceId>) -> Steer {
+fn steering<F: Stack, W>(
+    core: &Core<W>,
+    outgoing: &Tuple<F>,
+    out_interface: Option<IfaceId>,
+) -> Steer {
     let interfaces = &core.program.interfaces;
     let port = out_interface
         .and_then(|i| interfaces.find(i))
         .and_then(|i| interfaces.port(i.port));
     port.map_or(Steer::No, |port| {
-        steer(&port.distribution, &view.outgoing.inverse(), core.id)
+        steer(&port.distribution, &outgoing.inverse(), core.id)
     })
 }
