@@ -4,6 +4,8 @@
 
 mod sim;
 
+use std::net::Ipv6Addr;
+
 use sim::packets::{RST, SYN, at, balanced, echo, one, pieces_of, see, tcp, to_gateway, udp};
 use sim::{
     HOST_MAC, LAN, LAN_MAC, PEER_MAC, Sim, WAN, ip, is, masquerading_policy, open_policy, rule,
@@ -15,6 +17,7 @@ use turnpike_pipeline::ids::Mac;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::packet::arp::{self, ArpKind, Station};
 use turnpike_pipeline::packet::craft::Craft;
+use turnpike_pipeline::packet::nd::{self, SolicitTo, Station6};
 use turnpike_pipeline::packet::quoted::quoted;
 use turnpike_pipeline::packet::reassembly::{Limits, Reassembler};
 use turnpike_pipeline::policy::{Action, Matchers, RejectWith, Unreachable};
@@ -109,8 +112,34 @@ fn a_neighbour_that_stays_silent_is_reported_to_the_inside_host() {
     }
     let seen = one(&sent, LAN);
     assert_eq!(seen.parsed.icmp(), Some((3, 1)));
+    // From the side where it goes, not from where the packet was to leave.
+    assert_eq!(seen.words(), "192.168.88.1 > 192.168.88.10");
     let quote = quoted::<V4>(&seen.frame, &seen.parsed).unwrap();
     assert_eq!(quote.tuple.src, [192, 168, 88, 10]);
+    balanced(&sim);
+}
+
+#[test]
+fn over_ipv6_a_silent_neighbour_is_reported_from_the_side_of_the_host_too() {
+    let mut sim = Sim::with_neighbours(&masquerading_policy(), 1, Neighbours::Learn, 100);
+    let of = |text: &str| text.parse::<Ipv6Addr>().unwrap().octets();
+    let host = Station6 {
+        mac: HOST_MAC,
+        ip: of("fd00:88::10"),
+    };
+    let mut ask = Vec::new();
+    nd::solicit(&mut ask, host, of("fd00:88::1"), SolicitTo::Group);
+    sim.inject(LAN, ask);
+    let inside = "[fd00:88::10]:4000";
+    sim.inject(LAN, udp(LAN, inside, "[2001:db8:7::7]:53"));
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        sent = sim.advance(1_000);
+    }
+    // Its checksum covers the address that was put in.
+    let seen = one(&sent, LAN);
+    assert_eq!(seen.parsed.icmp(), Some((1, 3)));
+    assert_eq!(seen.words(), "fd00:88::1 > fd00:88::10");
     balanced(&sim);
 }
 

@@ -213,6 +213,60 @@ fn a_reset_is_translated_and_its_session_kept_for_four_minutes() {
     }
 }
 
+/// The outside endpoint from which an inside one opens a session.
+fn opened(sim: &mut Sim, inside: &str, server: &str) -> String {
+    let syn = tcp(LAN, inside, server, SYN, 1, 0);
+    outside_of(&sim.inject(LAN, syn))
+}
+
+#[test]
+fn one_inside_endpoint_has_one_outside_one_towards_everybody() {
+    for who in FAMILIES {
+        let mut sim = gateway();
+        let (a, b) = (end(who.a, 40_000), end(who.b, 40_000));
+        let taken = opened(&mut sim, &a, &end(who.server, 443));
+        let outside = opened(&mut sim, &b, &end(who.server, 443));
+        assert_ne!(outside, taken);
+        assert_eq!(opened(&mut sim, &b, &end(who.stranger, 443)), outside);
+        assert_eq!(opened(&mut sim, &b, &end(who.server, 80)), outside);
+    }
+}
+
+#[test]
+fn anybody_may_open_a_session_to_a_mapped_endpoint() {
+    for who in FAMILIES {
+        let mut sim = gateway();
+        let (inside, outside) = (end(who.a, 40_000), end(who.gateway, 40_000));
+        opened(&mut sim, &inside, &end(who.server, 443));
+        let stranger = end(who.stranger, 5_000);
+        let syn = tcp(WAN, &stranger, &outside, SYN, 1, 0);
+        passes(&mut sim, WAN, syn, LAN, &flow(&stranger, &inside));
+        let answer = tcp(LAN, &inside, &stranger, SYN_ACK, 9, 2);
+        passes(&mut sim, LAN, answer, WAN, &flow(&outside, &stranger));
+        // TCP's mapping opens nothing for UDP.
+        let datagram = crate::udp(WAN, &stranger, &outside);
+        let ended = is_silent(&mut sim, WAN, datagram);
+        assert_eq!(ended.reason, Some(DropReason::FilterRule));
+    }
+}
+
+#[test]
+fn two_inside_hosts_meet_at_their_outside_endpoints() {
+    for who in FAMILIES {
+        let mut sim = gateway();
+        let (a, b) = (end(who.a, 40_000), end(who.b, 50_000));
+        for inside in [&a, &b] {
+            opened(&mut sim, inside, &end(who.server, 443));
+        }
+        let (a_outside, b_outside) = (end(who.gateway, 40_000), end(who.gateway, 50_000));
+        let there = tcp(LAN, &a, &b_outside, SYN, 1, 0);
+        passes(&mut sim, LAN, there, LAN, &flow(&a_outside, &b));
+        let back = tcp(LAN, &b, &a_outside, SYN_ACK, 9, 2);
+        passes(&mut sim, LAN, back, LAN, &flow(&b_outside, &a));
+        balanced(&sim);
+    }
+}
+
 #[test]
 fn two_inside_endpoints_never_share_an_outside_one() {
     for who in FAMILIES {

@@ -19,8 +19,9 @@ fn one_inside_host_keeps_to_one_of_several_outside_addresses() {
         first: ip("203.0.113.16"),
         last: ip("203.0.113.31"),
     };
-    let rules = &mut pooled.nat.chains[1].rules;
-    rules.last_mut().unwrap().action = Action::SrcNat(Translation {
+    let map = &mut pooled.nat.chains[1].rules[0];
+    assert!(matches!(map.action, Action::EndpointIndependent(_)));
+    map.action = Action::EndpointIndependent(Translation {
         addresses: Some(range),
         ports: None,
     });
@@ -121,15 +122,73 @@ fn outbound_packets_refresh_a_mapping_and_inbound_ones_too() {
 }
 
 #[test]
-fn a_stranger_is_not_let_in_by_a_mapping_made_for_another() {
+fn one_inside_endpoint_has_one_outside_one_towards_everybody() {
     for who in FAMILIES {
         let mut sim = gateway();
-        let outside = end(who.gateway, 4_000);
-        sim.inject(LAN, udp(LAN, &end(who.a, 4_000), &end(who.server, 53)));
-        for stranger in [end(who.stranger, 53), end(who.server, 54)] {
-            let ended = is_silent(&mut sim, WAN, udp(WAN, &stranger, &outside));
-            assert_eq!(ended.reason, Some(DropReason::FilterRule));
+        // Its own port is taken, so it gets another, and that one for all.
+        outside_port(&mut sim, &end(who.a, 4_000), &end(who.server, 53));
+        let port = outside_port(&mut sim, &end(who.b, 4_000), &end(who.server, 53));
+        assert_ne!(port, 4_000);
+        for other in [end(who.stranger, 53), end(who.server, 54)] {
+            assert_eq!(outside_port(&mut sim, &end(who.b, 4_000), &other), port);
         }
+    }
+}
+
+#[test]
+fn anybody_is_let_in_by_a_mapping_and_by_nothing_else() {
+    for who in FAMILIES {
+        let mut sim = gateway();
+        let (inside, outside) = (end(who.a, 4_000), end(who.gateway, 4_000));
+        sim.inject(LAN, udp(LAN, &inside, &end(who.server, 53)));
+        for stranger in [end(who.stranger, 53), end(who.server, 54)] {
+            let frame = udp(WAN, &stranger, &outside);
+            passes(&mut sim, WAN, frame, LAN, &flow(&stranger, &inside));
+            let answer = udp(LAN, &inside, &stranger);
+            passes(&mut sim, LAN, answer, WAN, &flow(&outside, &stranger));
+        }
+        let unmapped = end(who.gateway, 4_001);
+        let frame = udp(WAN, &end(who.stranger, 53), &unmapped);
+        let ended = is_silent(&mut sim, WAN, frame);
+        assert_eq!(ended.reason, Some(DropReason::FilterRule));
+        seconds(&mut sim, 301);
+        let ended = is_silent(&mut sim, WAN, udp(WAN, &end(who.stranger, 53), &outside));
+        assert_eq!(ended.reason, Some(DropReason::FilterRule));
+    }
+}
+
+#[test]
+fn whether_strangers_are_let_in_is_one_rule() {
+    for who in FAMILIES {
+        let mut strict = policy();
+        let rules = &mut strict.nat.chains[0].rules;
+        rules.retain(|rule| !matches!(rule.action, Action::EndpointIndependent(_)));
+        let mut sim = Sim::new(&strict, 1);
+        let (inside, outside) = (end(who.a, 4_000), end(who.gateway, 4_000));
+        let server = end(who.server, 53);
+        sim.inject(LAN, udp(LAN, &inside, &server));
+        let answer = udp(WAN, &server, &outside);
+        passes(&mut sim, WAN, answer, LAN, &flow(&server, &inside));
+        let ended = is_silent(&mut sim, WAN, udp(WAN, &end(who.stranger, 53), &outside));
+        assert_eq!(ended.reason, Some(DropReason::FilterRule));
+    }
+}
+
+#[test]
+fn two_inside_hosts_meet_at_their_outside_endpoints() {
+    for who in FAMILIES {
+        let mut sim = gateway();
+        let (a, b) = (end(who.a, 4_000), end(who.b, 5_000));
+        let server = end(who.server, 53);
+        for inside in [&a, &b] {
+            sim.inject(LAN, udp(LAN, inside, &server));
+        }
+        let (a_outside, b_outside) = (end(who.gateway, 4_000), end(who.gateway, 5_000));
+        let there = udp(LAN, &a, &b_outside);
+        passes(&mut sim, LAN, there, LAN, &flow(&a_outside, &b));
+        let back = udp(LAN, &b, &a_outside);
+        passes(&mut sim, LAN, back, LAN, &flow(&b_outside, &a));
+        balanced(&sim);
     }
 }
 

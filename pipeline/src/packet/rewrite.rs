@@ -182,6 +182,22 @@ pub fn translate_quoted<F: Family>(
     Ok(())
 }
 
+/// Gives an ICMP message another source address.
+pub fn set_icmp_source<F: Family>(head: &mut [u8], parsed: &Parsed, source: F::Addr) {
+    let Some(now) = parsed.tuple::<F>(head) else {
+        return;
+    };
+    let l3 = usize::from(parsed.l3);
+    let (src_at, _) = address_offsets::<F>();
+    let change = replace(head, l3 + src_at, now.src.as_bytes(), &source);
+    let summed_at = if F::VERSION == 4 {
+        l3 + 10
+    } else {
+        usize::from(parsed.l4) + 2
+    };
+    apply(head, summed_at, change);
+}
+
 /// Makes the quoted packet one of tuple `sent`; returns what that adds to a sum over it.
 ///
 /// Everything replaced lies at even offsets of the ICMP message: IP headers are made of words.

@@ -6,17 +6,18 @@
 
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::FlowRef;
-use turnpike_conntrack::tuple::{V4, V6};
+use turnpike_conntrack::tuple::{Address, V4, V6};
 
 use crate::buffer::Buffer;
-use crate::burst::{Burst, Meta, Track, Way};
+use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
 use crate::packet::checksum::Delta;
 use crate::packet::quoted::quoted;
-use crate::packet::rewrite::{Deltas, decrement_ttl, translate, translate_quoted};
+use crate::packet::rewrite::{Deltas, decrement_ttl, set_icmp_source, translate, translate_quoted};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
+use crate::stages::judge::out_interface;
 use crate::stages::view::View;
 use crate::witness::Witness;
 use crate::worker::Core;
@@ -101,7 +102,26 @@ fn translate_error<F: Stack, B: Buffer, W>(
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
     let quote = quoted::<F>(buf.head(), &meta.parsed)?;
     let head = buf.head_mut();
-    translate_quoted(head, &meta.parsed, &quote, &view.incoming, &view.outgoing).ok()
+    translate_quoted(head, &meta.parsed, &quote, &view.incoming, &view.outgoing).ok()?;
+    if meta.origin == Origin::Local && view.incoming.src == view.outgoing.src {
+        set_own_source::<F, B, W>(core, buf, meta);
+    }
+    Some(())
+}
+
+/// An error of the gateway about a packet that had been translated was written from where that
+/// packet was to leave; it goes another way, and has an address of that one (RFC 1812 section
+/// 4.3.2.4).
+fn set_own_source<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) {
+    let towards = meta.parsed.dst_ip(buf.head());
+    let interface = out_interface(core, meta);
+    let own = interface.zip(towards).and_then(|(interface, towards)| {
+        let own = core.program.interfaces.source_address(interface, towards)?;
+        F::Addr::from_ip(own)
+    });
+    if let Some(own) = own {
+        set_icmp_source::<F>(buf.head_mut(), &meta.parsed, own);
+    }
 }
 
 fn is_translated(flags: Flags) -> bool {

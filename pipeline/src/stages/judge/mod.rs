@@ -39,6 +39,7 @@ use open::open;
 use owner::look_again;
 use route::{Routed, leaves_its_link, route, speaks_for_others};
 
+pub use open::out_interface;
 pub use route::forwardable;
 
 /// Judges every live packet whose way is still open.

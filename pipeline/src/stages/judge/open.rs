@@ -86,7 +86,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
 }
 
 /// The interface an accepted packet leaves by.
-fn out_interface<W>(core: &Core<W>, meta: &Meta) -> Option<IfaceId> {
+pub fn out_interface<W>(core: &Core<W>, meta: &Meta) -> Option<IfaceId> {
     match meta.way {
         Way::NextHop(id) => core.next_hops.entry(id).map(|hop| hop.interface),
         Way::Resolve(iface, _) => Some(iface),
