@@ -360,7 +360,7 @@ pub struct Warm {
     pub(crate) kin: Kin,
 }
 
-/// How a connection stands to those that it, or that have, announced, as a set of bits.
+/// What else a connection counts on, as a set of bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(transparent)]
 pub(crate) struct Kin(u8);
@@ -372,12 +372,6 @@ impl Kin {
     pub(crate) const ENDS_WITH_MASTER: Self = Self(1 << 1);
     /// It came in through an endpoint-independent mapping: its original destination.
     pub(crate) const USES_MAPPING: Self = Self(1 << 3);
-    /// It is a master: its place is its own.
-    pub(crate) const MASTER: Self = Self(1);
-    /// It ends with its master.
-    pub(crate) const ENDS_WITH_MASTER: Self = Self(1 << 1);
-    /// The port it holds is that of its destination.
-    pub(crate) const HOLDS_DESTINATION: Self = Self(1 << 2);
 
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -348,7 +348,7 @@ impl<F: Family> Table<F> {
         }
         if let Some(space) = PortSpace::of(hot.proto()) {
             let warm = &self.warm[at(id)];
-            self.registry.release(warm.claim, space, self.held_port(id));
+            self.registry.release(warm.claim, space, reply.dst_port);
             if warm.kin.contains(Kin::USES_MAPPING) {
                 let original = hot.tuple(Direction::Original);
                 let address = original.dst.to_bits();
