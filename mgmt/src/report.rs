@@ -396,7 +396,8 @@ pub struct Event {
     pub event: String,
     /// When, in milliseconds since 1970.
     pub time_ms: u64,
-    /// Why it ended: `expired`, `evicted`, `reopened`, `flushed`, `reload` or `address-gone`.
+    /// Why it ended: `expired`, `evicted`, `reopened`, `flushed`, `reload`, `master-ended` or
+    /// `address-gone`.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub cause: Option<String>,
     /// When it was opened, in seconds since 1970.

@@ -60,6 +60,9 @@ pub(super) struct FilterArgs {
     /// With these flags, letters of SACDFsdE; without those behind a `!`
     #[arg(long)]
     flags: Option<String>,
+    /// With one of these helpers: ftp, sip …
+    #[arg(long, value_name = "HELPERS")]
+    helper: Option<String>,
     /// That live for less than this without another packet
     #[arg(long, value_name = "DURATION")]
     timeout_less: Option<String>,
@@ -93,6 +96,7 @@ impl FilterArgs {
             &self.connection_mark,
             &self.connection_nat_state,
             &self.flags,
+            &self.helper,
             &self.timeout_less,
             &self.timeout_greater,
             &self.worker,

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::events::Change;
-use turnpike_conntrack::ids::{ConnState, WorkerId};
+use turnpike_conntrack::ids::{ConnState, HelperId, WorkerId};
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_conntrack::walk::{AnyConnection, Connection};
 
@@ -24,7 +24,7 @@ use crate::running::StateName;
 pub const VALUES_MAX: usize = 64;
 
 /// Every question by name, in the order in which help lists them.
-pub const NAMES: [&str; 21] = [
+pub const NAMES: [&str; 22] = [
     "src-address",
     "dst-address",
     "reply-src-address",
@@ -43,6 +43,7 @@ pub const NAMES: [&str; 21] = [
     "connection-mark",
     "connection-nat-state",
     "flags",
+    "helper",
     "timeout-less",
     "timeout-greater",
     "worker",
@@ -86,6 +87,7 @@ enum Ask {
         set: Flags,
         clear: Flags,
     },
+    Helper(Vec<HelperId>),
     TimeoutLess(Duration),
     TimeoutGreater(Duration),
     Worker(Vec<u8>),
@@ -169,6 +171,7 @@ impl Ask {
                 connection.flags.contains(*set)
                     && connection.flags.without(*clear) == connection.flags
             }
+            Self::Helper(helpers) => connection.helper.is_some_and(|h| helpers.contains(&h)),
             Self::TimeoutLess(limit) => connection.timeout < *limit,
             Self::TimeoutGreater(limit) => connection.timeout > *limit,
             Self::Worker(workers) => workers.contains(&worker.0),

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{FlowId, Generation};
 use turnpike_conntrack::tuple::{Port, TuplePair, V4};
+use turnpike_helpers::names::helper_named;
 
 use super::*;
 
@@ -55,6 +56,7 @@ fn translated() -> Connection<V4> {
         ),
     );
     Connection {
+        helper: helper_named("ftp"),
         flags: plain.flags.with(Flags::SRCNAT).with(Flags::DSTNAT),
         ..plain
     }
@@ -101,6 +103,7 @@ fn each_question_can_hold_and_can_refuse() {
         ("connection-mark", "0x20/0xf0", "0x20"),
         ("connection-nat-state", "srcnat", "!srcnat,dstnat"),
         ("flags", "SCs!A", "SA"),
+        ("helper", "sip,ftp", "!ftp"),
         ("timeout-less", "31s", "30s"),
         ("timeout-greater", "29s", "30s"),
         ("worker", "1,3", "2"),
@@ -173,6 +176,7 @@ fn a_value_that_cannot_be_is_refused_with_its_name() {
         ("flags", ""),
         ("flags", "X"),
         ("flags", "S!"),
+        ("helper", "gopher"),
         ("timeout-less", "soon"),
         ("worker", "64"),
         ("worker", "!"),

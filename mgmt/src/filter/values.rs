@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use turnpike_conntrack::entry::Flags;
-use turnpike_conntrack::ids::{ConnState, WORKERS_MAX};
+use turnpike_conntrack::ids::{ConnState, HelperId, WORKERS_MAX};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_named;
+use turnpike_helpers::names::{HELPER_NAMES, helper_named};
 
 use super::{Ask, End, VALUES_MAX};
 use crate::config::port::ranges;
@@ -70,6 +71,7 @@ pub(super) fn read(name: &'static str, text: &str) -> Result<Ask, String> {
             list(text, side).map(Ask::Nat)
         }
         "flags" => flags(text),
+        "helper" => list(text, helper).map(Ask::Helper),
         "timeout-less" => Duration::read(text).map(Ask::TimeoutLess),
         "timeout-greater" => Duration::read(text).map(Ask::TimeoutGreater),
         "worker" => list(text, worker).map(Ask::Worker),
@@ -179,6 +181,13 @@ fn flags(text: &str) -> Result<Ask, String> {
         return Err(wrong("no flag"));
     }
     Ok(Ask::Flags { set, clear })
+}
+
+fn helper(text: &str) -> Result<HelperId, String> {
+    helper_named(text).ok_or_else(|| {
+        let known = HELPER_NAMES.join(", ");
+        format!("`{text}` is no helper; there are: {known}")
+    })
 }
 
 fn worker(text: &str) -> Result<u8, String> {
