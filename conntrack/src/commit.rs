@@ -17,7 +17,7 @@ use crate::time::Tick;
 use crate::timeouts::{TrackingConfig, millis};
 use crate::tuple::{Address, Family, Proto, Tuple, TuplePair};
 use crate::wheel::wrapping;
-use crate::{generic, icmp, tcp};
+use crate::{dccp, generic, icmp, sctp, tcp, udp};
 
 /// What a full table spends on the wheel to find something expired.
 const RECLAIM_MAX: usize = 32;
@@ -75,8 +75,14 @@ impl<F: Family> Table<F> {
             (L4::Tcp(tcp), Proto::TCP) => tcp::admits(&tcp, config),
             (L4::Udp, Proto::UDP | Proto::UDPLITE) => Ok(()),
             (L4::Icmp(query), Proto::ICMP | Proto::ICMPV6) => icmp::admits(query),
+            (L4::Sctp(sctp), Proto::SCTP) => sctp::admits(&sctp),
+            (L4::Dccp(kind), Proto::DCCP) => dccp::admits(kind),
+            (L4::Gre, Proto::GRE) => Ok(()),
             (L4::Other, proto) => generic::admits(proto),
-            (L4::Tcp(_) | L4::Udp | L4::Icmp(_), _) => Err(InvalidReason::Protocol),
+            (L4::Malformed, _) => Err(InvalidReason::Malformed),
+            (L4::Tcp(_) | L4::Udp | L4::Icmp(_) | L4::Sctp(_) | L4::Dccp(_) | L4::Gre, _) => {
+                Err(InvalidReason::Protocol)
+            }
         }
     }
 
@@ -103,7 +109,7 @@ impl<F: Family> Table<F> {
         } = new;
         self.clear_way(&pair, now)?;
         let id = self.make_room(now).ok_or(CommitError::TableFull)?;
-        let (state, window, timeout) = open(segment, config);
+        let (state, window, timeout) = open(pair.original.proto, segment, config);
         let mut flags = nat_flags(&pair).with(Flags::CONFIRMED);
         if steer == Steer::Yes {
             match self.shared.steering.insert(&pair.reply, self.worker) {
@@ -319,13 +325,20 @@ impl<F: Family> Table<F> {
 }
 
 /// Tracker state, window and timeout of a connection that `segment` opens.
-fn open(segment: &Segment, config: &TrackingConfig) -> (u8, TcpWindow, Duration) {
+fn open(proto: Proto, segment: &Segment, config: &TrackingConfig) -> (u8, TcpWindow, Duration) {
     let timeouts = &config.timeouts;
+    let stateless = |timeout| (0, TcpWindow::default(), timeout);
     match segment.l4 {
         L4::Tcp(segment_tcp) => tcp::open(&segment_tcp, segment.payload_len, timeouts),
-        L4::Udp => (0, TcpWindow::default(), timeouts.udp),
-        L4::Icmp(_) => (0, TcpWindow::default(), icmp::timeout(timeouts)),
-        L4::Other => (0, TcpWindow::default(), generic::timeout(timeouts)),
+        L4::Udp => stateless(udp::timeouts(proto, timeouts).0),
+        L4::Icmp(_) => stateless(icmp::timeout(timeouts)),
+        L4::Sctp(sctp) => sctp::open(&sctp, timeouts),
+        L4::Dccp(_) => {
+            let (state, timeout) = dccp::open(timeouts);
+            (state, TcpWindow::default(), timeout)
+        }
+        L4::Gre => stateless(timeouts.gre),
+        L4::Other | L4::Malformed => stateless(generic::timeout(timeouts)),
     }
 }
 

@@ -197,9 +197,15 @@ impl<F: Family> Hot<F> {
         }
     }
 
-    /// Whether the tuple of `direction` is `key`.
+    /// Whether packets with the tuple `key` come in by the flow of `direction`.
     pub(crate) fn is(&self, direction: Direction, key: &Tuple<F>) -> bool {
-        self.proto == key.proto && self.ends_of(direction) == &Ends::of(key)
+        if self.proto != key.proto {
+            return false;
+        }
+        if key.proto == Proto::GRE {
+            return self.tuple(direction).key() == key.key();
+        }
+        self.ends_of(direction) == &Ends::of(key)
     }
 
     /// Whether it has reached its deadline, at `now` in wrapping milliseconds.

@@ -10,8 +10,10 @@ use crate::tuple::{Address, Family, Tuple};
 pub struct HashKey(pub [u64; 4]);
 
 impl HashKey {
-    /// A 64-bit hash of `tuple`; the two families never share a table, so it says nothing of them.
+    /// A 64-bit hash of the part of `tuple` that packets show (see [`Tuple::key`]); the two
+    /// families never share a table, so it says nothing of them.
     pub fn tuple<F: Family>(&self, tuple: &Tuple<F>) -> u64 {
+        let tuple = &tuple.key();
         let ends = u64::from(tuple.src_port.0) << 32
             | u64::from(tuple.dst_port.0) << 16
             | u64::from(tuple.proto.0);

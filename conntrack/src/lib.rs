@@ -10,16 +10,20 @@
 #![deny(unsafe_code)]
 
 pub mod commit;
+mod dccp;
+mod dccp_table;
 pub mod eim;
 pub mod entry;
 pub mod events;
 pub mod expect;
 mod generic;
+mod gre;
 pub mod hash;
 mod icmp;
 pub mod ids;
 mod index;
 mod kin;
+mod lent;
 pub mod nat;
 pub mod ports;
 #[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]
@@ -27,8 +31,11 @@ mod prefetch;
 pub mod random;
 mod registry;
 pub mod rss;
+mod sctp;
+mod sctp_table;
 pub mod segment;
 mod space;
+pub mod states;
 pub mod steering;
 pub mod table;
 mod tcp;

@@ -194,7 +194,10 @@ pub fn choose_source<F: Family>(
         src: address,
         ..request.tuple
     };
-    let Some(space) = PortSpace::of(tuple.proto) else {
+    // A tunnel has no call id to choose.
+    let space =
+        PortSpace::of(tuple.proto).filter(|_| tuple.proto != Proto::GRE || tuple.has_call());
+    let Some(space) = space else {
         let steer = steer(distribution, &tuple.inverse(), me);
         return Ok(Translated {
             tuple,
@@ -370,11 +373,13 @@ impl PortSearch<'_> {
         let range = match (given, self.space) {
             (Some((first, last)), _) => first..=last.max(first),
             (None, PortSpace::Icmp) => u16::from(self.landing.is_none())..=u16::MAX,
+            (None, PortSpace::Gre) => 1..=u16::MAX,
             (None, _) => range_of(self.preserved),
         };
         self.within::<F>(&range).or_else(|| {
             let other = 1024..=u16::MAX;
-            let elsewhere = given.is_none() && self.space != PortSpace::Icmp && range != other;
+            let numbers = matches!(self.space, PortSpace::Icmp | PortSpace::Gre);
+            let elsewhere = given.is_none() && !numbers && range != other;
             elsewhere.then(|| self.within::<F>(&other)).flatten()
         })
     }

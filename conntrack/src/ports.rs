@@ -38,17 +38,20 @@ pub enum PortSpace {
     Dccp = 4,
     /// UDP-Lite ports.
     UdpLite = 5,
+    /// GRE call ids.
+    Gre = 6,
 }
 
 impl PortSpace {
     /// Every space.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Tcp,
         Self::Udp,
         Self::Icmp,
         Self::Sctp,
         Self::Dccp,
         Self::UdpLite,
+        Self::Gre,
     ];
 
     /// The name of its protocol; one for ICMP and ICMPv6, which no address has both of.
@@ -60,6 +63,7 @@ impl PortSpace {
             Self::Sctp => "sctp",
             Self::Dccp => "dccp",
             Self::UdpLite => "udp-lite",
+            Self::Gre => "gre",
         }
     }
 
@@ -72,6 +76,7 @@ impl PortSpace {
             Proto::SCTP => Some(Self::Sctp),
             Proto::DCCP => Some(Self::Dccp),
             Proto::UDPLITE => Some(Self::UdpLite),
+            Proto::GRE => Some(Self::Gre),
             _ => None,
         }
     }
@@ -80,7 +85,7 @@ impl PortSpace {
 /// The external ports of one address, for all protocols.
 #[derive(Debug)]
 pub struct AddressPorts {
-    spaces: [OnceLock<Space>; 6],
+    spaces: [OnceLock<Space>; 7],
     /// For each worker, where its registry keeps this address, plus one. A worker reads and writes
     /// its own only.
     pub(crate) registered: [AtomicU32; WORKERS_MAX],
@@ -89,7 +94,7 @@ pub struct AddressPorts {
 impl Default for AddressPorts {
     fn default() -> Self {
         Self {
-            spaces: [const { OnceLock::new() }; 6],
+            spaces: [const { OnceLock::new() }; 7],
             registered: [const { AtomicU32::new(0) }; WORKERS_MAX],
         }
     }

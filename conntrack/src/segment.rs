@@ -31,8 +31,16 @@ pub enum L4 {
     Udp,
     /// An ICMP or ICMPv6 query: a request by identifier, or the answer to one.
     Icmp(IcmpQuery),
+    /// SCTP.
+    Sctp(SctpSegment),
+    /// DCCP.
+    Dccp(DccpType),
+    /// Generic routing encapsulation of any version.
+    Gre,
     /// Everything else; ICMP that is neither query nor error is never a connection.
     Other,
+    /// A protocol with a tracker whose rules of form the packet breaks.
+    Malformed,
 }
 
 /// The two sides of an ICMP query.
@@ -66,6 +74,177 @@ impl IcmpQuery {
             (6, 129) => Some(128),
             _ => None,
         }
+    }
+}
+
+/// What an SCTP packet carries: its chunks, as far as the tracker tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SctpSegment {
+    /// The verification tag of the common header.
+    pub tag: u32,
+    /// The kinds of its chunks.
+    pub chunks: ChunkSet,
+    /// The initiate tag of an INIT or INIT-ACK chunk, zero without one.
+    pub initiate_tag: u32,
+    /// Whose tag an ABORT or SHUTDOWN-COMPLETE carries.
+    pub owner: TagOwner,
+}
+
+/// The T bit of ABORT and SHUTDOWN-COMPLETE (RFC 9260, 8.5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum TagOwner {
+    /// The receiver's, as in every other chunk.
+    #[default]
+    Receiver,
+    /// The sender's own, reflected: it knows of no association.
+    Sender,
+}
+
+/// A kind of SCTP chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Chunk {
+    /// INIT: opens an association.
+    Init = 0,
+    /// INIT-ACK: answers it.
+    InitAck = 1,
+    /// COOKIE-ECHO: the opener's second packet.
+    CookieEcho = 2,
+    /// COOKIE-ACK: the association is established.
+    CookieAck = 3,
+    /// SHUTDOWN.
+    Shutdown = 4,
+    /// SHUTDOWN-ACK.
+    ShutdownAck = 5,
+    /// SHUTDOWN-COMPLETE.
+    ShutdownComplete = 6,
+    /// ABORT.
+    Abort = 7,
+    /// ERROR.
+    Error = 8,
+    /// HEARTBEAT.
+    Heartbeat = 9,
+    /// HEARTBEAT-ACK.
+    HeartbeatAck = 10,
+    /// DATA, SACK and every other chunk.
+    Data = 11,
+}
+
+impl Chunk {
+    /// Every kind, in the order in which those of one packet are looked at: what has to stand
+    /// first in a packet (RFC 9260, 6.10) comes first, what ends an association last.
+    pub const ALL: [Self; 12] = [
+        Self::Init,
+        Self::InitAck,
+        Self::CookieEcho,
+        Self::CookieAck,
+        Self::Heartbeat,
+        Self::HeartbeatAck,
+        Self::Error,
+        Self::Data,
+        Self::Shutdown,
+        Self::ShutdownAck,
+        Self::ShutdownComplete,
+        Self::Abort,
+    ];
+
+    /// The kind of a chunk of type `number` (RFC 9260, 3.2).
+    pub const fn of_type(number: u8) -> Self {
+        match number {
+            1 => Self::Init,
+            2 => Self::InitAck,
+            4 => Self::Heartbeat,
+            5 => Self::HeartbeatAck,
+            6 => Self::Abort,
+            7 => Self::Shutdown,
+            8 => Self::ShutdownAck,
+            9 => Self::Error,
+            10 => Self::CookieEcho,
+            11 => Self::CookieAck,
+            14 => Self::ShutdownComplete,
+            _ => Self::Data,
+        }
+    }
+
+    /// Whether it must be the only chunk of its packet (RFC 9260, 6.10).
+    pub const fn is_alone(self) -> bool {
+        matches!(self, Self::Init | Self::InitAck | Self::ShutdownComplete)
+    }
+
+    /// Whether it must be the first chunk of its packet (RFC 9260, 5.1).
+    pub const fn is_first(self) -> bool {
+        matches!(self, Self::CookieEcho | Self::CookieAck)
+    }
+}
+
+/// The kinds of chunks that a packet carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct ChunkSet(u16);
+
+impl ChunkSet {
+    /// This set and `chunk`.
+    #[must_use]
+    pub const fn with(self, chunk: Chunk) -> Self {
+        Self(self.0 | 1 << chunk as u8)
+    }
+
+    /// Whether `chunk` is in it.
+    pub const fn contains(self, chunk: Chunk) -> bool {
+        self.0 & 1 << chunk as u8 != 0
+    }
+
+    /// Its kinds, in the order of [`Chunk::ALL`].
+    pub fn iter(self) -> impl Iterator<Item = Chunk> {
+        Chunk::ALL
+            .into_iter()
+            .filter(move |chunk| self.contains(*chunk))
+    }
+}
+
+/// A type of DCCP packet (RFC 4340, 5.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum DccpType {
+    /// The client opens.
+    Request = 0,
+    /// The server answers.
+    Response = 1,
+    /// Data.
+    Data = 2,
+    /// An acknowledgement.
+    Ack = 3,
+    /// Both.
+    DataAck = 4,
+    /// The server asks the client to close.
+    CloseReq = 5,
+    /// The sender closes.
+    Close = 6,
+    /// The connection is over, however it ended.
+    Reset = 7,
+    /// Sequence numbers are off.
+    Sync = 8,
+    /// The answer to that.
+    SyncAck = 9,
+}
+
+impl DccpType {
+    /// Every type, by its number.
+    pub const ALL: [Self; 10] = [
+        Self::Request,
+        Self::Response,
+        Self::Data,
+        Self::Ack,
+        Self::DataAck,
+        Self::CloseReq,
+        Self::Close,
+        Self::Reset,
+        Self::Sync,
+        Self::SyncAck,
+    ];
+
+    /// The type of this number, `None` if it is reserved.
+    pub fn of_number(number: u8) -> Option<Self> {
+        Self::ALL.get(usize::from(number)).copied()
     }
 }
 
@@ -122,6 +301,12 @@ pub enum InvalidReason {
     OutOfWindow,
     /// The TCP state does not allow the segment.
     Transition,
+    /// The packet breaks its protocol's rules of form.
+    Malformed,
+    /// The verification tag is not that of the association.
+    Tag,
+    /// The state of an SCTP association or DCCP connection does not allow the packet.
+    State,
     /// It may not open a connection: no SYN, or an answer without a question.
     NotOpening,
     /// The packet's tracker is not that of the connection's protocol.
@@ -136,6 +321,9 @@ impl InvalidReason {
             Self::Flags => "tcp-flags",
             Self::OutOfWindow => "out-of-window",
             Self::Transition => "tcp-state",
+            Self::Malformed => "malformed",
+            Self::Tag => "sctp-tag",
+            Self::State => "state",
             Self::NotOpening => "not-opening",
             Self::Protocol => "protocol",
         }
@@ -145,6 +333,28 @@ impl InvalidReason {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_set_of_chunks_has_what_was_put_in_and_nothing_else() {
+        for put in Chunk::ALL {
+            let set = ChunkSet::default().with(put);
+            assert_eq!(set.iter().collect::<Vec<_>>(), [put]);
+        }
+        let all = Chunk::ALL
+            .into_iter()
+            .rev()
+            .fold(ChunkSet::default(), ChunkSet::with);
+        assert_eq!(all.iter().collect::<Vec<_>>(), Chunk::ALL);
+    }
+
+    #[test]
+    fn types_of_dccp_are_kept_by_their_numbers() {
+        for (number, kind) in (0..).zip(DccpType::ALL) {
+            assert_eq!(DccpType::of_number(number), Some(kind));
+            assert_eq!(kind as u8, number);
+        }
+        assert_eq!(DccpType::of_number(10), None);
+    }
 
     #[test]
     fn a_reply_type_names_the_request_it_answers() {

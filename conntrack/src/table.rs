@@ -20,16 +20,16 @@ use crate::index::Index;
 use crate::ports::PortSpace;
 use crate::prefetch::prefetch;
 use crate::registry::Registry;
+use crate::sctp::Sctp;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
 use crate::tcp::Tcp;
-use crate::tcp_table::TcpState;
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
 use crate::timeouts::{TrackingConfig, millis};
 use crate::tracker::{Shared, Step};
 use crate::tuple::{Address, Family, Proto, Tuple, TuplePair};
 use crate::wheel::{TICK_MS, Wheel, wrapping};
-use crate::{generic, icmp, udp};
+use crate::{dccp, generic, gre, icmp, states, udp};
 
 pub use crate::commit::{CommitError, NewConnection};
 pub use crate::entry::Deltas;
@@ -132,22 +132,31 @@ impl<F: Family> Table<F> {
         }
     }
 
-    /// The live flow whose packets come in with `key`.
+    /// The live flow whose packets come in with `key`; for a GRE call without a connection of its
+    /// own, that of the tunnel between the same ends.
     pub fn lookup(&self, key: &Tuple<F>, now: Tick) -> Option<FlowRef> {
         self.find(self.key.tuple(key), key, wrapping(now.as_millis()))
     }
 
     fn find(&self, hash: u64, key: &Tuple<F>, now_ms: u32) -> Option<FlowRef> {
-        self.index.find(hash, |flow| {
+        let found = self.index.find(hash, |flow| {
             let hot = &self.hot[at(flow.id)];
             hot.is(flow.direction, key) && !hot.expired(now_ms)
-        })
+        });
+        if found.is_none() && key.has_call() {
+            // A call that nobody announced belongs to the tunnel between its ends.
+            let tunnel = key.without_call();
+            return self.find(self.key.tuple(&tunnel), &tunnel, now_ms);
+        }
+        found
     }
 
     /// Whether `flow` is still the one whose packets come in with `key`.
     pub fn is_current(&self, flow: FlowRef, key: &Tuple<F>) -> bool {
         let hot = &self.hot[at(flow.id)];
-        hot.flags.contains(Flags::CONFIRMED) && hot.is(flow.direction, key)
+        let is = |key: &Tuple<F>| hot.is(flow.direction, key);
+        hot.flags.contains(Flags::CONFIRMED)
+            && (is(key) || key.has_call() && is(&key.without_call()))
     }
 
     /// How many connections were removed in any way so far: as long as it stays the same, every
@@ -202,10 +211,10 @@ impl<F: Family> Table<F> {
         self.hot[at(flow.id)].set_cached(flow.direction, cached);
     }
 
-    /// The name of a TCP connection's state; `None` for other protocols.
+    /// The name of a connection's state; `None` for protocols whose tracker has none.
     pub fn state_name(&self, id: FlowId) -> Option<&'static str> {
         let hot = &self.hot[at(id)];
-        (hot.proto() == Proto::TCP).then(|| TcpState::from_number(hot.state).name())
+        states::name(hot.proto(), hot.state)
     }
 
     /// The state that a valid packet of `direction` has now.
@@ -290,21 +299,44 @@ impl<F: Family> Table<F> {
                 };
                 tracker.track(flow.direction, &tcp, segment.payload_len, config)
             }
-            (L4::Udp, Proto::UDP | Proto::UDPLITE) => {
+            (L4::Udp, proto @ (Proto::UDP | Proto::UDPLITE)) => {
                 let age = now.as_secs().saturating_sub(u64::from(self.warm[n].start));
                 Step::Keep(udp::track(
                     &mut hot.flags,
                     Duration::from_secs(age),
-                    timeouts,
+                    udp::timeouts(proto, timeouts),
                 ))
+            }
+            (L4::Sctp(sctp), Proto::SCTP) => {
+                let mut tracker = Sctp {
+                    state: &mut hot.state,
+                    flags: &mut hot.flags,
+                    memory: &mut self.windows[n],
+                };
+                tracker.track(flow.direction, &sctp, timeouts)
+            }
+            (L4::Dccp(kind), Proto::DCCP) => {
+                let (state, flags) = (&mut hot.state, &mut hot.flags);
+                dccp::track(state, flags, flow.direction, kind, timeouts)
+            }
+            (L4::Gre, Proto::GRE) => {
+                Step::Keep(gre::track(&mut hot.flags, flow.direction, timeouts))
             }
             (L4::Icmp(_), Proto::ICMP | Proto::ICMPV6) => Step::Keep(icmp::timeout(timeouts)),
             (L4::Other, proto) if generic::admits(proto).is_ok() => {
                 Step::Keep(generic::timeout(timeouts))
             }
-            (L4::Tcp(_) | L4::Udp | L4::Icmp(_) | L4::Other, _) => {
-                Step::Invalid(InvalidReason::Protocol)
-            }
+            (L4::Malformed, _) => Step::Invalid(InvalidReason::Malformed),
+            (
+                L4::Tcp(_)
+                | L4::Udp
+                | L4::Icmp(_)
+                | L4::Sctp(_)
+                | L4::Dccp(_)
+                | L4::Gre
+                | L4::Other,
+                _,
+            ) => Step::Invalid(InvalidReason::Protocol),
         }
     }
 

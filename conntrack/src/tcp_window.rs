@@ -37,11 +37,11 @@ const ENDED_OUTSIDE: u8 = 1 << 7;
 /// What one side has sent and offered.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[repr(C)]
-struct Side {
+pub(crate) struct Side {
     /// Behind the last byte it sent.
-    end: u32,
+    pub(crate) end: u32,
     /// Behind the last byte it may send: the other's acknowledgement and window.
-    max_end: u32,
+    pub(crate) max_end: u32,
     /// The largest window it offered, scaled; zero if nothing was seen of it.
     max_window: u32,
     /// The highest acknowledgement it sent.
@@ -67,7 +67,7 @@ pub(crate) enum Fit {
 #[derive(Debug, Clone, Copy, Default)]
 #[repr(C)]
 pub(crate) struct TcpWindow {
-    sides: [Side; 2],
+    pub(crate) sides: [Side; 2],
     last: u32,
     /// The shift of the opener in the low half, of the responder in the high half.
     scales: u8,

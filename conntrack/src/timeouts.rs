@@ -1,4 +1,5 @@
-//! Idle timeouts by protocol and state, under RouterOS's names and with its defaults.
+//! Idle timeouts by protocol and state, under RouterOS's names and with its defaults; where it has
+//! none, with Linux's.
 
 use std::time::Duration;
 
@@ -32,6 +33,44 @@ pub struct Timeouts {
     pub udp: Duration,
     /// `udp-stream-timeout`.
     pub udp_stream: Duration,
+    /// `udplite-timeout`.
+    pub udplite: Duration,
+    /// `udplite-stream-timeout`.
+    pub udplite_stream: Duration,
+    /// `sctp-closed-timeout`.
+    pub sctp_closed: Duration,
+    /// `sctp-cookie-wait-timeout`.
+    pub sctp_cookie_wait: Duration,
+    /// `sctp-cookie-echoed-timeout`.
+    pub sctp_cookie_echoed: Duration,
+    /// `sctp-established-timeout`.
+    pub sctp_established: Duration,
+    /// `sctp-shutdown-sent-timeout`.
+    pub sctp_shutdown_sent: Duration,
+    /// `sctp-shutdown-recd-timeout`.
+    pub sctp_shutdown_recd: Duration,
+    /// `sctp-shutdown-ack-sent-timeout`.
+    pub sctp_shutdown_ack_sent: Duration,
+    /// `sctp-heartbeat-sent-timeout`.
+    pub sctp_heartbeat_sent: Duration,
+    /// `dccp-request-timeout`.
+    pub dccp_request: Duration,
+    /// `dccp-respond-timeout`.
+    pub dccp_respond: Duration,
+    /// `dccp-partopen-timeout`.
+    pub dccp_partopen: Duration,
+    /// `dccp-open-timeout`.
+    pub dccp_open: Duration,
+    /// `dccp-closereq-timeout`.
+    pub dccp_closereq: Duration,
+    /// `dccp-closing-timeout`.
+    pub dccp_closing: Duration,
+    /// `dccp-timewait-timeout`.
+    pub dccp_timewait: Duration,
+    /// `gre-timeout`.
+    pub gre: Duration,
+    /// `gre-stream-timeout`.
+    pub gre_stream: Duration,
     /// `icmp-timeout`.
     pub icmp: Duration,
     /// `generic-timeout`.
@@ -53,6 +92,25 @@ impl Default for Timeouts {
             tcp_unacked: Duration::from_secs(300),
             udp: Duration::from_secs(10),
             udp_stream: Duration::from_secs(180),
+            udplite: Duration::from_secs(30),
+            udplite_stream: Duration::from_secs(180),
+            sctp_closed: Duration::from_secs(10),
+            sctp_cookie_wait: Duration::from_secs(3),
+            sctp_cookie_echoed: Duration::from_secs(3),
+            sctp_established: Duration::from_secs(210),
+            sctp_shutdown_sent: Duration::from_secs(3),
+            sctp_shutdown_recd: Duration::from_secs(3),
+            sctp_shutdown_ack_sent: Duration::from_secs(3),
+            sctp_heartbeat_sent: Duration::from_secs(30),
+            dccp_request: Duration::from_secs(240),
+            dccp_respond: Duration::from_secs(480),
+            dccp_partopen: Duration::from_secs(480),
+            dccp_open: Duration::from_secs(43_200),
+            dccp_closereq: Duration::from_secs(64),
+            dccp_closing: Duration::from_secs(64),
+            dccp_timewait: Duration::from_secs(240),
+            gre: Duration::from_secs(30),
+            gre_stream: Duration::from_secs(180),
             icmp: Duration::from_secs(10),
             generic: Duration::from_secs(600),
         }

@@ -186,8 +186,8 @@ impl Address for [u8; 16] {
 /// TCP, UDP, UDP-Lite, DCCP and SCTP put their ports there. ICMP and ICMPv6 queries put their
 /// identifier on the asking side and the request's type on the answering side, so that an echo
 /// request is `(id, 8)` and its reply `(8, id)`: translation of an identifier is translation of a
-/// source port, and a request inverts into its reply like everything else. Protocols without
-/// either have zeros.
+/// source port, and a request inverts into its reply like everything else. GRE puts the call ids
+/// of its two ends there, see [`Tuple::key`]. Protocols without either have zeros.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[repr(C)]
 pub struct Tuple<F: Family> {
@@ -212,6 +212,44 @@ impl<F: Family> Tuple<F> {
             src_port: self.dst_port,
             dst_port: self.src_port,
             proto: self.proto,
+        }
+    }
+
+    /// What of the tuple a packet shows, and a connection is found by: all of it but for GRE.
+    ///
+    /// A GRE packet of version 1 carries its receiver's call id only, which stands in the place of
+    /// the destination port. The sender's is known from the control channel; it stands in the place
+    /// of the source port, so that each flow leaves as the inverse of the other like everything
+    /// else, and is not compared. A packet's own tuple has zero there. Without call ids both are
+    /// zero, and the connection is the tunnel between two addresses.
+    #[must_use]
+    pub fn key(&self) -> Self {
+        let src_port = if self.proto == Proto::GRE {
+            Port(0)
+        } else {
+            self.src_port
+        };
+        Self { src_port, ..*self }
+    }
+
+    /// Whether it names a GRE call rather than a tunnel.
+    pub fn has_call(&self) -> bool {
+        self.proto == Proto::GRE && (self.src_port.0 | self.dst_port.0) != 0
+    }
+
+    /// The tuple that a packet opens a connection with if nobody announced it: its own, but a GRE
+    /// call is then nothing but a tunnel, because its two directions cannot be told to belong
+    /// together otherwise.
+    #[must_use]
+    pub fn without_call(&self) -> Self {
+        if self.has_call() {
+            Self {
+                src_port: Port(0),
+                dst_port: Port(0),
+                ..*self
+            }
+        } else {
+            *self
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::entry::{Flags, NONE, remaining};
 use crate::expect::MasterRef;
-use crate::ids::{FlowId, Generation, HelperId, LabelId};
+use crate::ids::{ConnState, FlowId, Generation, HelperId, LabelId};
 use crate::table::{Table, at};
 use crate::time::Tick;
 use crate::tuple::{Family, TuplePair, V4, V6};
@@ -17,7 +17,7 @@ pub struct Connection<F: Family> {
     pub id: FlowId,
     /// Both tuples.
     pub pair: TuplePair<F>,
-    /// RouterOS's name for a TCP connection's state; `None` for other protocols.
+    /// The name of its tracker's state; `None` for protocols whose tracker has none.
     pub state: Option<&'static str>,
     /// What is true of it.
     pub flags: Flags,
@@ -43,6 +43,20 @@ pub struct Connection<F: Family> {
     pub helper: Option<HelperId>,
     /// Which layer-7 protocol it was found to be.
     pub label: Option<LabelId>,
+}
+
+impl<F: Family> Connection<F> {
+    /// The tracker's state in a word; of protocols that have none, whether an answer has been
+    /// seen. One of [`STATE_NAMES`](crate::states::STATE_NAMES).
+    pub fn state_word(&self) -> &'static str {
+        self.state.unwrap_or_else(|| {
+            if self.flags.contains(Flags::SEEN_REPLY) {
+                ConnState::Established.name()
+            } else {
+                ConnState::New.name()
+            }
+        })
+    }
 }
 
 /// A connection of either family.

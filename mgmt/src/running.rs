@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::states::STATE_NAMES;
 use turnpike_engine::mailbox::AskError;
 use turnpike_pipeline::policy::TableKind;
 
@@ -94,24 +95,9 @@ impl Unanswered {
 pub struct StateName(&'static str);
 
 impl StateName {
-    /// Every name: of protocols whose tracker has no states, whether an answer has been seen; then
-    /// the states of TCP.
-    pub const ALL: [&'static str; 10] = [
-        "new",
-        "established",
-        "syn-sent",
-        "syn-sent2",
-        "syn-received",
-        "fin-wait",
-        "close-wait",
-        "last-ack",
-        "time-wait",
-        "close",
-    ];
-
     /// The state called `text`, `None` if none is.
     pub fn named(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|name| *name == text).map(Self)
+        STATE_NAMES.into_iter().find(|name| *name == text).map(Self)
     }
 
     /// Whether it is `text`.
@@ -129,7 +115,7 @@ mod tests {
         for text in ["", "bogus", "Established", "a-state-that-is-far-too-long"] {
             assert_eq!(StateName::named(text), None, "{text}");
         }
-        for name in StateName::ALL {
+        for name in STATE_NAMES {
             assert!(StateName::named(name).is_some_and(|state| state.is(name)));
         }
     }

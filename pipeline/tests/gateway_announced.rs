@@ -6,9 +6,9 @@ mod sim;
 
 use std::time::Duration;
 
-use sim::packets::{SYN, SYN_ACK, balanced, one, tcp, udp};
+use sim::packets::{SYN, SYN_ACK, balanced, one, tcp, to_gateway as wire, udp};
 use sim::{
-    LAN, LAN_IF, PEER_MAC, Sim, WAN, WAN_IF, is, masquerading_policy, open_policy, rule, states,
+    LAN, LAN_IF, PEER_MAC, Sim, WAN, WAN_IF, ip, is, masquerading_policy, open_policy, rule, states,
 };
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::expect::{
@@ -22,6 +22,7 @@ use turnpike_conntrack::tuple::{Family, Port, Proto, V4, V6};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::PortId;
 use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::packet::craft::Craft;
 use turnpike_pipeline::policy::{Action, AddressRange, Matchers, Policy, Translation};
 use turnpike_pipeline::witness::Ending;
 
@@ -408,4 +409,77 @@ fn the_rule_that_admitted_a_connection_is_named_right_after_a_reload_that_moves_
     without.filter.chains[1].rules = vec![accept_known()];
     sim.reload(&without);
     assert_eq!(name(&sim), None, "no other rule is named for it");
+}
+
+/// A PPTP data packet for the call that its receiver knows by this id.
+fn gre(port: PortId, src: &str, dst: &str, call: u16) -> Vec<u8> {
+    let [high, low] = call.to_be_bytes();
+    let bytes = [0x20, 1, 0x88, 0x0b, 0, 2, high, low, 0xff, 3];
+    let craft = Craft::other(ip(src), ip(dst), Proto::GRE).unwrap();
+    wire(port, craft.payload(&bytes))
+}
+
+/// Addresses and call id of the one packet that was sent.
+fn heard(sent: &[(PortId, Vec<u8>)], port: PortId) -> (String, u16) {
+    let seen = one(sent, port);
+    (seen.words(), seen.tuple().dst_port.0)
+}
+
+/// The client knows the call by 7, the server by 9; outside, the client's id is 1007.
+fn call_to_server() -> Expectation<V4> {
+    Expectation {
+        proto: Proto::GRE,
+        destination: (SERVER, Port(9)),
+        source: Some(CLIENT),
+        source_port: Some(Port(7)),
+        new_destination: Destination::Keep,
+        new_source: Source::Endpoint(GATEWAY, Port(1_007)),
+        ..to_gateway(0)
+    }
+}
+
+fn call_to_client() -> Expectation<V4> {
+    Expectation {
+        proto: Proto::GRE,
+        destination: (GATEWAY, Port(1_007)),
+        source: Some(SERVER),
+        source_port: Some(Port(9)),
+        new_destination: Destination::To(CLIENT, Port(7)),
+        ..to_gateway(0)
+    }
+}
+
+#[test]
+fn an_announced_call_keeps_its_ids_apart_whoever_speaks_first() {
+    const INSIDE: (&str, &str) = ("192.168.88.10", "198.51.100.7");
+    const OUTSIDE: (&str, &str) = ("198.51.100.7", "203.0.113.2");
+    let goes_out = ("203.0.113.2 > 198.51.100.7".to_owned(), 9);
+    let comes_in = ("198.51.100.7 > 192.168.88.10".to_owned(), 7);
+    for client_first in [true, false] {
+        let mut sim = Sim::new(&policy(), 1);
+        let (_, _, master) = control(&mut sim);
+        expect(&sim, master, call_to_server());
+        expect(&sim, master, call_to_client());
+        let mut order = [LAN, WAN, LAN, WAN];
+        order.rotate_left(usize::from(!client_first));
+        for (n, from) in order.into_iter().enumerate() {
+            if from == LAN {
+                let sent = sim.inject(LAN, gre(LAN, INSIDE.0, INSIDE.1, 9));
+                assert_eq!(heard(&sent, WAN), goes_out);
+            } else {
+                let sent = sim.inject(WAN, gre(WAN, OUTSIDE.0, OUTSIDE.1, 1_007));
+                assert_eq!(heard(&sent, LAN), comes_in);
+            }
+            let state = if n == 0 {
+                ConnState::Related
+            } else {
+                ConnState::Established
+            };
+            assert_eq!(sim.last_end().state, Some(state), "{n}");
+        }
+        assert_eq!(sim.connections(), 2, "the control connection and one call");
+        let sent = sim.inject(WAN, gre(WAN, OUTSIDE.0, OUTSIDE.1, 7));
+        assert!(sent.iter().all(|(port, _)| *port != LAN), "another call");
+        balanced(&sim);
+    }
 }

@@ -2,15 +2,18 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails by panicking")]
 
+use std::net::SocketAddr;
+
 use proptest::prelude::*;
-use turnpike_conntrack::segment::Checksum;
+use turnpike_conntrack::segment::{Checksum, DccpType, L4};
 use turnpike_conntrack::tuple::{Port, Proto, V4, V6};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec, UdpChecksum};
+use turnpike_pipeline::packet::craft::{Craft, DccpSpec, IcmpSpec, TcpSpec, UdpChecksum};
 use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 use turnpike_pipeline::packet::parse::{Fragment, Net, Parsed, Transport, VlanId, parse};
 use turnpike_pipeline::packet::quoted::quoted;
+use turnpike_pipeline::packet::segment::segment;
 use turnpike_pipeline::packet::tcp::tcp_options;
 use turnpike_pipeline::packet::verify::verify_l4;
 use turnpike_pipeline::packet::{arp, nd};
@@ -348,6 +351,99 @@ fn a_wrong_or_forbidden_checksum_is_bad() {
     assert_eq!(none(udp6()), Checksum::Bad);
 }
 
+fn at4(port: u16) -> SocketAddr {
+    ([10, 0, 0, 2], port).into()
+}
+
+fn sctp4() -> Craft {
+    Craft::sctp(at4(5), at4(6), 7).unwrap()
+}
+
+fn dccp4(coverage: u8) -> Craft {
+    let dccp = DccpSpec {
+        coverage,
+        ..DccpSpec::default()
+    };
+    Craft::dccp(at4(5), at4(6), dccp).unwrap()
+}
+
+fn gre4() -> Craft {
+    let a = at4(0).ip();
+    Craft::other(a, a, Proto::GRE).unwrap()
+}
+
+/// The layer-4 part of a frame starts here.
+const L4_AT: usize = ETH + 20;
+
+#[test]
+fn an_sctp_checksum_covers_header_and_chunks() {
+    let mut frame = sctp4().payload_len(31).frame().unwrap();
+    let check = |frame: &[u8]| {
+        let (parsed, buf) = open(frame.to_vec()).unwrap();
+        verify_l4(&buf, &parsed)
+    };
+    assert_eq!(check(&frame), Checksum::Good);
+    for at in L4_AT..frame.len() {
+        frame[at] ^= 0x40;
+        assert_eq!(check(&frame), Checksum::Bad, "{at}");
+        frame[at] ^= 0x40;
+    }
+    refused_with(&sctp4(), |f| f[ETH + 3] = 20 + 11, DropReason::L4Truncated);
+}
+
+#[test]
+fn a_dccp_checksum_covers_what_its_coverage_says() {
+    let check = |frame: &[u8]| {
+        let (parsed, buf) = open(frame.to_vec()).unwrap();
+        verify_l4(&buf, &parsed)
+    };
+    for (coverage, covered) in [(0, 40), (1, 28), (3, 36)] {
+        let mut frame = dccp4(coverage).payload_len(12).frame().unwrap();
+        assert_eq!(check(&frame), Checksum::Good);
+        for at in L4_AT..frame.len() {
+            // Data offset and coverage say what is covered, and are: other tests change them.
+            if (4..=5).contains(&(at - L4_AT)) {
+                continue;
+            }
+            frame[at] ^= 0x40;
+            let wanted = if at < L4_AT + covered {
+                Checksum::Bad
+            } else {
+                Checksum::Good
+            };
+            assert_eq!(check(&frame), wanted, "{coverage}: {at}");
+            frame[at] ^= 0x40;
+        }
+    }
+    let frame = dccp4(5).payload_len(12).frame().unwrap();
+    assert_eq!(check(&frame), Checksum::Bad, "covers what is not there");
+}
+
+#[test]
+fn a_dccp_header_that_cannot_be_is_refused_or_malformed() {
+    let reason = DropReason::L4Truncated;
+    refused_with(&dccp4(0), |f| f[ETH + 3] = 20 + 11, reason);
+    refused_with(&dccp4(0), |f| f[L4_AT + 4] = 3, reason); // Shorter than its sequence number.
+    refused_with(&dccp4(0), |f| f[L4_AT + 4] = 8, reason); // Beyond the packet.
+    let kind = |change: fn(&mut [u8])| {
+        let mut frame = dccp4(0).frame().unwrap();
+        change(&mut frame[L4_AT..]);
+        let (parsed, buf) = open(frame).unwrap();
+        segment(buf.head(), &parsed, Checksum::Good).l4
+    };
+    assert_eq!(kind(|_| {}), L4::Dccp(DccpType::Request));
+    assert_eq!(kind(|l4| l4[8] = 15), L4::Dccp(DccpType::Reset));
+    assert_eq!(kind(|l4| l4[8] = 4), L4::Dccp(DccpType::Data));
+    assert_eq!(kind(|l4| l4[8] = 21), L4::Malformed, "a reserved type");
+    assert_eq!(kind(|l4| l4[8] = 0), L4::Malformed, "a short Request");
+    assert_eq!(
+        kind(|l4| (l4[4], l4[8]) = (6, 3)),
+        L4::Malformed,
+        "no Response fits"
+    );
+    assert_eq!(kind(|l4| l4[5] = 2), L4::Malformed, "covers too much");
+}
+
 #[test]
 fn udp_lite_is_checked_up_to_its_coverage() {
     let src = "10.0.0.2".parse().unwrap();
@@ -446,6 +542,7 @@ fn read_everything(buf: &HeapBuffer, parsed: &Parsed) {
     let _ = (parsed.tuple::<V4>(head), parsed.tuple::<V6>(head));
     let _ = (quoted::<V4>(head, parsed), quoted::<V6>(head, parsed));
     let _ = (tcp_options(head, parsed), verify_l4(buf, parsed));
+    let _ = segment(head, parsed, Checksum::Good);
     let _ = (arp::read(head, parsed), nd::read(buf, parsed));
     assert!(usize::from(parsed.payload) <= head.len());
     if parsed.net != Net::Arp {
@@ -474,6 +571,10 @@ fn any_valid() -> impl Strategy<Value = Vec<u8>> {
         echo4(8),
         echo4(3),
         v6_echo(),
+        sctp4(),
+        dccp4(3),
+        Craft::udp_lite(at4(5), at4(6), 8).unwrap(),
+        gre4(),
         udp4().vlan(VlanId(9)),
         udp6().qinq(VlanId(9), VlanId(10)),
     ];

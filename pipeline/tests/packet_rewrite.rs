@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "what helps a test fails by panicking")]
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use proptest::prelude::*;
 use turnpike_conntrack::segment::Checksum;
@@ -10,7 +10,7 @@ use turnpike_conntrack::tuple::{Address, Family, Port, Proto, Tuple, TuplePair, 
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::Mac;
-use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec, UdpChecksum};
+use turnpike_pipeline::packet::craft::{Craft, DccpSpec, IcmpSpec, TcpSpec, UdpChecksum};
 use turnpike_pipeline::packet::icmp::{IcmpError, write_error};
 use turnpike_pipeline::packet::parse::{Parsed, VlanId, parse};
 use turnpike_pipeline::packet::quoted::quoted;
@@ -36,15 +36,27 @@ enum Kind {
     UdpWithoutChecksum,
     EchoRequest,
     EchoReply,
+    UdpLite,
+    UdpLitePartly,
+    Dccp,
+    DccpPartly,
+    Sctp,
+    GreCall,
     Other,
 }
 
-const KINDS: [Kind; 6] = [
+const KINDS: [Kind; 12] = [
     Kind::Tcp,
     Kind::Udp,
     Kind::UdpWithoutChecksum,
     Kind::EchoRequest,
     Kind::EchoReply,
+    Kind::UdpLite,
+    Kind::UdpLitePartly,
+    Kind::Dccp,
+    Kind::DccpPartly,
+    Kind::Sctp,
+    Kind::GreCall,
     Kind::Other,
 ];
 
@@ -63,13 +75,26 @@ fn shape<F: Family>(kind: Kind, mut tuple: Tuple<F>) -> Tuple<F> {
         Kind::Tcp => Proto::TCP,
         Kind::Udp | Kind::UdpWithoutChecksum => Proto::UDP,
         Kind::EchoRequest | Kind::EchoReply => icmp,
+        Kind::UdpLite | Kind::UdpLitePartly => Proto::UDPLITE,
+        Kind::Dccp | Kind::DccpPartly => Proto::DCCP,
+        Kind::Sctp => Proto::SCTP,
+        Kind::GreCall => Proto::GRE,
         Kind::Other => Proto(50),
     };
     match kind {
         Kind::EchoRequest => tuple.dst_port = Port(u16::from(request)),
         Kind::EchoReply => tuple.src_port = Port(u16::from(request)),
         Kind::Other => (tuple.src_port, tuple.dst_port) = (Port(0), Port(0)),
-        Kind::Tcp | Kind::Udp | Kind::UdpWithoutChecksum => {}
+        // The wire shows the receiver's call id only.
+        Kind::GreCall => (tuple.src_port, tuple.dst_port.0) = (Port(0), tuple.dst_port.0 | 1),
+        Kind::Tcp
+        | Kind::Udp
+        | Kind::UdpWithoutChecksum
+        | Kind::UdpLite
+        | Kind::UdpLitePartly
+        | Kind::Dccp
+        | Kind::DccpPartly
+        | Kind::Sctp => {}
     }
     tuple
 }
@@ -96,9 +121,32 @@ fn craft<F: Family>(kind: Kind, tuple: &Tuple<F>, len: usize) -> Craft {
         }
         Kind::EchoRequest => echo(request, tuple.src_port),
         Kind::EchoReply => echo(reply, tuple.dst_port),
+        Kind::UdpLite => Craft::udp_lite(from, to, 0),
+        Kind::UdpLitePartly => Craft::udp_lite(from, to, 8),
+        Kind::Dccp => Craft::dccp(from, to, DccpSpec::default()),
+        Kind::DccpPartly => {
+            let coverage = 1;
+            Craft::dccp(
+                from,
+                to,
+                DccpSpec {
+                    coverage,
+                    ..DccpSpec::default()
+                },
+            )
+        }
+        Kind::Sctp => Craft::sctp(from, to, 7),
+        Kind::GreCall => return gre_call(src, dst, tuple.dst_port.0, len),
         Kind::Other => Craft::other(src, dst, tuple.proto),
     };
     craft.unwrap().payload_len(len)
+}
+
+fn gre_call(src: IpAddr, dst: IpAddr, call: u16, len: usize) -> Craft {
+    let mut bytes = vec![0x20, 1, 0x88, 0x0b, 0, 0];
+    bytes.extend(call.to_be_bytes());
+    bytes.resize(8 + len, 0xaa);
+    Craft::other(src, dst, Proto::GRE).unwrap().payload(&bytes)
 }
 
 fn any_tuple<F: Family>() -> impl Strategy<Value = Tuple<F>> {
@@ -181,6 +229,11 @@ fn errors_about_masqueraded_and_redirected_flows_show_what_the_sender_sent() {
         Kind::Udp,
         Kind::UdpWithoutChecksum,
         Kind::EchoRequest,
+        Kind::UdpLite,
+        Kind::UdpLitePartly,
+        Kind::Dccp,
+        Kind::DccpPartly,
+        Kind::Sctp,
     ] {
         let source = TuplePair {
             original: shape(kind, tuple4(inside, 5000, outside, 53)),
@@ -268,25 +321,81 @@ fn a_quote_without_ports_names_no_connection() {
 }
 
 #[test]
-fn sctp_ports_are_refused_and_its_addresses_are_not() {
-    let craft = Craft::other([10, 0, 0, 2].into(), [1, 1, 1, 1].into(), Proto::SCTP).unwrap();
-    let (parsed, mut buf) = open(
-        craft
-            .payload(&[0, 7, 0, 9, 0, 0, 0, 0, 1, 2, 3, 4])
-            .frame()
-            .unwrap(),
-    );
+fn a_wrong_checksum_stays_wrong_by_the_same_bits() {
+    let inside = tuple4([10, 0, 0, 2], 5000, [1, 1, 1, 1], 53);
+    let outside = tuple4([203, 0, 113, 2], 6000, [1, 1, 1, 1], 53);
+    for (kind, at) in [(Kind::Sctp, 8), (Kind::Dccp, 6), (Kind::UdpLite, 6)] {
+        let (a, b) = (shape(kind, inside), shape(kind, outside));
+        let mut frame = craft(kind, &a, 40).frame().unwrap();
+        frame[14 + 20 + at] ^= 0x10;
+        let (parsed, mut buf) = open(frame);
+        translate(buf.head_mut(), &parsed, &b, &Deltas::between(&a, &b)).unwrap();
+        let (parsed, buf) = open(buf.into_bytes());
+        assert_eq!(verify_l4(&buf, &parsed), Checksum::Bad, "{kind:?}");
+    }
+}
+
+#[test]
+fn an_sctp_fragment_whose_ports_would_change_is_refused() {
+    let inside = shape(Kind::Sctp, tuple4([10, 0, 0, 2], 5000, [1, 1, 1, 1], 53));
+    let more_fragments = 0x2000;
+    let piece = craft(Kind::Sctp, &inside, 40).flags(more_fragments);
+    let (parsed, mut buf) = open(piece.frame().unwrap());
     let before = buf.clone();
-    let mut out = parsed.tuple::<V4>(buf.head()).unwrap();
-    let old = out;
-    out.src = [203, 0, 113, 2];
+    let mut out = inside;
     out.src_port = Port(8);
-    let result = translate(buf.head_mut(), &parsed, &out, &Deltas::between(&old, &out));
+    let deltas = Deltas::between(&inside, &out);
+    let result = translate(buf.head_mut(), &parsed, &out, &deltas);
     assert_eq!(result, Err(DropReason::NatUntranslatable));
     assert_eq!(buf, before);
-    out.src_port = Port(7);
-    translate(buf.head_mut(), &parsed, &out, &Deltas::between(&old, &out)).unwrap();
-    assert_eq!(open(buf.into_bytes()).0.proto, Proto::SCTP);
+    out = Tuple {
+        src: [203, 0, 113, 2],
+        ..inside
+    };
+    let deltas = Deltas::between(&inside, &out);
+    assert!(translate(buf.head_mut(), &parsed, &out, &deltas).is_ok());
+}
+
+#[test]
+fn a_tunnel_is_translated_by_its_addresses_and_keeps_the_call_ids_it_carries() {
+    let inside = shape(Kind::GreCall, tuple4([10, 0, 0, 2], 0, [1, 1, 1, 1], 9));
+    let (parsed, mut buf) = open(craft(Kind::GreCall, &inside, 9).frame().unwrap());
+    let mut out = inside.without_call();
+    out.src = [203, 0, 113, 2];
+    let deltas = Deltas::between(&inside.without_call(), &out);
+    translate(buf.head_mut(), &parsed, &out, &deltas).unwrap();
+    let kept = Tuple {
+        src: out.src,
+        ..inside
+    };
+    let whole = craft(Kind::GreCall, &kept, 9).frame().unwrap();
+    assert_eq!(buf.into_bytes(), whole);
+}
+
+/// An SCTP packet of which an error quotes only the common header still shows a checksum that
+/// its sender would have computed.
+#[test]
+fn a_quoted_sctp_checksum_is_right_however_much_of_the_packet_is_quoted() {
+    let (a, b) = ([10, 0, 0, 2], [203, 0, 113, 2]);
+    let sent = shape(Kind::Sctp, tuple4(a, 5000, [1, 1, 1, 1], 80));
+    let seen = shape(Kind::Sctp, tuple4(b, 6000, [1, 1, 1, 1], 80));
+    let short = |tuple: &Tuple<V4>, quoted: usize| {
+        let frame = craft(Kind::Sctp, tuple, 900).frame().unwrap();
+        let icmp = IcmpSpec {
+            kind: 3,
+            code: 1,
+            ..IcmpSpec::default()
+        };
+        let craft = Craft::icmp([9, 9, 9, 9].into(), tuple.src.into(), icmp).unwrap();
+        craft.payload(&frame[14..14 + 20 + quoted]).frame().unwrap()
+    };
+    for quoted_len in [8, 12, 100] {
+        let (parsed, mut buf) = open(short(&seen, quoted_len));
+        let quote = quoted::<V4>(buf.head(), &parsed).unwrap();
+        let (incoming, outgoing) = (quote.tuple.inverse(), sent.inverse());
+        translate_quoted(buf.head_mut(), &parsed, &quote, &incoming, &outgoing).unwrap();
+        assert_eq!(buf.into_bytes(), short(&sent, quoted_len), "{quoted_len}");
+    }
 }
 
 #[test]

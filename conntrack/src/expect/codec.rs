@@ -67,6 +67,7 @@ pub struct Expected<F: Family> {
     pub(super) id: ExpectationId,
     pub(super) master: MasterId,
     pub(super) uses: Uses,
+    source_port: Option<Port>,
     pub(crate) helper: Option<HelperId>,
     pub(crate) life: ChildLife,
     reserved: Reserved,
@@ -80,9 +81,21 @@ impl<F: Family> Expected<F> {
             id,
             master: content.master,
             uses: content.uses,
+            source_port: content.source_port,
             helper: content.helper,
             life: content.life,
             reserved: content.reserved,
+        }
+    }
+
+    /// The tuple of the connection that a packet with `tuple` opens: a GRE call has its sender's
+    /// call id too, which no packet of it shows.
+    #[must_use]
+    pub fn opened(&self, tuple: &Tuple<F>) -> Tuple<F> {
+        let unseen = self.source_port.filter(|_| tuple.has_call());
+        Tuple {
+            src_port: unseen.unwrap_or(tuple.src_port),
+            ..*tuple
         }
     }
 
@@ -144,13 +157,18 @@ impl<F: Family> Content<F> {
             && self.proto == tuple.proto
             && self.destination == (tuple.dst, tuple.dst_port)
             && self.source.is_none_or(|source| source == tuple.src)
-            && self.source_port.is_none_or(|port| port == tuple.src_port)
+            && self.shown_port().is_none_or(|port| port == tuple.src_port)
+    }
+
+    /// The source port as far as a packet shows it: one of a GRE call does not.
+    fn shown_port(&self) -> Option<Port> {
+        self.source_port.filter(|_| self.proto != Proto::GRE)
     }
 
     /// Whether exactly the same packets meet both.
     pub(super) fn is_same_match(&self, other: &Self) -> bool {
         self.has_same_destination(other)
-            && (self.source, self.source_port) == (other.source, other.source_port)
+            && (self.source, self.shown_port()) == (other.source, other.shown_port())
     }
 
     /// Whether some packet meets both.
@@ -160,7 +178,7 @@ impl<F: Family> Content<F> {
         }
         self.has_same_destination(other)
             && meet(self.source, other.source)
-            && meet(self.source_port, other.source_port)
+            && meet(self.shown_port(), other.shown_port())
     }
 
     fn has_same_destination(&self, other: &Self) -> bool {

@@ -27,7 +27,8 @@ pub struct Expectation<F: Family> {
     pub destination: (F::Addr, Port),
     /// Where it comes from; `None` for any address.
     pub source: Option<F::Addr>,
-    /// The port it comes from; `None` for any.
+    /// The port it comes from; `None` for any. For GRE the call id that answers carry, as their
+    /// receiver knows it: packets do not show it, so any will do, and the connection has it.
     pub source_port: Option<Port>,
     /// How often it is met.
     pub uses: Uses,

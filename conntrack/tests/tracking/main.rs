@@ -6,6 +6,8 @@
     reason = "a test fails by panicking"
 )]
 
+mod associations;
+mod calls;
 mod eim;
 mod events;
 mod expect;
@@ -13,6 +15,7 @@ mod expect_model;
 mod expect_race;
 mod model;
 mod nat;
+mod play;
 mod support;
 mod table;
 mod transcripts;

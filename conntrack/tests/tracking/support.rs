@@ -99,6 +99,11 @@ pub fn other() -> Segment {
     }
 }
 
+/// A packet of 60 bytes.
+pub fn segment(l4: L4) -> Segment {
+    Segment { l4, ..other() }
+}
+
 /// A TCP segment in words: `S 100:100(0) ack 5 win 1000 scale 7 sack edge 300`.
 ///
 /// Flags are letters of `SFRPU` with `.` for ACK, or `-` for none; the numbers are sequence, its

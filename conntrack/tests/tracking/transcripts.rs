@@ -1,114 +1,14 @@
-//! TCP connections as transcripts: who sends what, and what tracking makes of it.
-//!
-//! A line is `C>S` or `S>C`, a segment (see `support::tcp`), `=`, the packet's connection state (or
-//! `invalid REASON`, or `reopen`), and the TCP state after it. `wait SECONDS` lets time pass,
-//! `gone` says that the connection is not found any more.
+//! TCP connections as transcripts (see `play`), in the words of `support::tcp`.
 
-use crate::support::{plain, table, tcp, tuple};
+use crate::play::Play;
+use crate::support::tcp;
 use turnpike_conntrack::entry::Flags;
-use turnpike_conntrack::ids::{Direction, FlowRef};
-use turnpike_conntrack::table::{Table, Tracked};
-use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::table::Tracked;
 use turnpike_conntrack::timeouts::{Switch, TrackingConfig};
-use turnpike_conntrack::tuple::{Proto, V4};
-
-struct Play {
-    table: Table<V4>,
-    now: Tick,
-}
-
-impl Play {
-    fn flow(&self) -> Option<FlowRef> {
-        self.table.lookup(
-            &tuple(Proto::TCP, "10.0.0.2:40000 > 198.51.100.7:443"),
-            self.now,
-        )
-    }
-
-    fn timeout_secs(&self) -> u64 {
-        let id = self.flow().expect("a connection").id;
-        self.table
-            .connection(id, self.now)
-            .expect("a connection")
-            .timeout
-            .as_secs()
-    }
-
-    fn has(&self, flag: Flags) -> bool {
-        self.table
-            .flags(self.flow().expect("a connection").id)
-            .contains(flag)
-    }
-
-    fn line(&mut self, line: &str, config: &TrackingConfig) -> String {
-        let key = tuple(Proto::TCP, "10.0.0.2:40000 > 198.51.100.7:443");
-        let (who, words) = line.split_once(' ').expect("who");
-        let segment = tcp(words);
-        let direction = match who {
-            "C>S" => Direction::Original,
-            "S>C" => Direction::Reply,
-            other => panic!("{other}"),
-        };
-        let incoming = if direction == Direction::Original {
-            key
-        } else {
-            key.inverse()
-        };
-        let found = self.table.lookup(&incoming, self.now);
-        if let Some(flow) = found {
-            assert_eq!(flow.direction, direction);
-            match self.table.track(flow, &segment, self.now, config) {
-                Tracked::Valid(state) => {
-                    let tcp_state = self.table.state_name(flow.id).expect("tcp");
-                    return format!("{} {tcp_state}", state.name());
-                }
-                Tracked::Invalid(reason) => return format!("invalid {}", reason.label()),
-                Tracked::Reopen => {
-                    assert!(self.table.lookup(&incoming, self.now).is_none());
-                    return "reopen".to_owned();
-                }
-            }
-        }
-        match self.table.admits(&incoming, &segment, config) {
-            Err(reason) => format!("invalid {}", reason.label()),
-            Ok(()) => {
-                let id = self
-                    .table
-                    .commit(plain(incoming), &segment, self.now, config)
-                    .expect("room");
-                format!("new {}", self.table.state_name(id).expect("tcp"))
-            }
-        }
-    }
-}
+use turnpike_conntrack::tuple::Proto;
 
 fn play_with(config: &TrackingConfig, script: &str) -> Play {
-    let mut play = Play {
-        table: table(4),
-        now: Tick::from_secs(100),
-    };
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
-        if let Some(seconds) = line.strip_prefix("wait ") {
-            let seconds = seconds.parse().expect("seconds");
-            play.now = play.now.after(std::time::Duration::from_secs(seconds));
-            play.table.expire(play.now, 1_000);
-        } else if line == "gone" {
-            assert_eq!(play.flow(), None);
-        } else {
-            let (packet, expected) = line.split_once(" = ").expect("an expectation");
-            assert_eq!(
-                play.line(packet, config),
-                expected,
-                "at `{line}` of {script}"
-            );
-        }
-        play.table.check_invariants().expect("invariants");
-    }
-    play
+    Play::run(Proto::TCP, tcp, config, script)
 }
 
 fn play(script: &str) -> Play {

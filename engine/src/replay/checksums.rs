@@ -1,10 +1,12 @@
 //! `--fix-checksums`: what the sender's network card would have filled in.
 //!
 //! Captures taken on a host with checksum offload hold packets whose checksums were never
-//! finished. IPv4 headers, TCP, UDP, ICMP and ICMPv6 are recomputed; a UDP checksum of zero over
-//! IPv4 means "none" and stays. What cannot be whole is left alone: fragments, and packets of
-//! which the capture kept only a part. So are protocols with checksums of their own kind (SCTP,
-//! DCCP, UDP-Lite), and packets quoted or tunnelled inside others.
+//! finished. IPv4 headers, TCP, UDP, SCTP, ICMP and ICMPv6 are recomputed; a UDP checksum of zero
+//! over IPv4 means "none" and stays. What cannot be whole is left alone: fragments, and packets of
+//! which the capture kept only a part. So are DCCP and UDP-Lite, whose checksums no card finishes,
+//! and packets quoted or tunnelled inside others.
+
+use turnpike_pipeline::packet::sctp;
 
 use super::frame;
 
@@ -14,6 +16,7 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+const SCTP: u8 = 132;
 /// The most extension headers looked behind; the pipeline refuses more.
 const EXTENSIONS_MAX: usize = 8;
 
@@ -95,6 +98,10 @@ fn fix_l4(segment: &mut [u8], protocol: u8, pseudo: u64) -> Option<()> {
         UDP => (6, pseudo),
         ICMPV6 => (2, pseudo),
         ICMP => (2, 0),
+        SCTP => {
+            sctp::seal(segment);
+            return Some(());
+        }
         _ => return None,
     };
     let before = frame::u16_at(segment, at)?;
@@ -245,6 +252,17 @@ mod tests {
             &packet[40..],
             sum_addresses(&packet[8..40], ICMPV6, 8)
         ));
+    }
+
+    #[test]
+    fn an_unfinished_sctp_checksum_is_finished() {
+        let at = |last| std::net::SocketAddr::from(([10, 0, 0, last], 9));
+        let craft = turnpike_pipeline::packet::craft::Craft::sctp(at(1), at(2), 7);
+        let good = craft.and_then(|c| c.payload_len(21).frame()).unwrap();
+        let mut unfinished = good.clone();
+        unfinished[HEADER + 28..HEADER + 32].fill(0);
+        fix(&mut unfinished);
+        assert_eq!(unfinished, good);
     }
 
     #[test]

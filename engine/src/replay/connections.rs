@@ -8,7 +8,7 @@ use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
-use turnpike_conntrack::tuple::{Address, Family, Tuple};
+use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::program::Program;
 
@@ -18,7 +18,8 @@ const PIECE: usize = 1_024;
 /// One connection, in the words of RouterOS's connection list.
 ///
 /// For ICMP the identifier stands in the place of the asker's port and the type of its question in
-/// that of the other; protocols without either have zeros.
+/// that of the other; GRE calls have their ids, protocols without either zeros. `state` is the
+/// tracker's state of any protocol; where a tracker has none, whether an answer has been seen.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ConnectionReport {
@@ -32,6 +33,7 @@ pub struct ConnectionReport {
     reply_dst_address: IpAddr,
     reply_dst_port: u16,
     tcp_state: Option<&'static str>,
+    state: &'static str,
     flags: String,
     timeout_ms: u64,
     orig_packets: u64,
@@ -92,7 +94,8 @@ fn report<F: Family>(connection: &Connection<F>, program: &Program) -> Connectio
         reply_src_port: reply.src_port.0,
         reply_dst_address: reply.dst.to_ip(),
         reply_dst_port: reply.dst_port.0,
-        tcp_state: connection.state,
+        tcp_state: connection.state.filter(|_| original.proto == Proto::TCP),
+        state: connection.state_word(),
         flags: connection.flags.to_string(),
         timeout_ms: u64::try_from(connection.timeout.as_millis()).unwrap_or(u64::MAX),
         orig_packets: count(&connection.packets, orig),

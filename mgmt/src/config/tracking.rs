@@ -35,16 +35,29 @@ const TRACKING: Keys = Keys {
         "tcp-unacked-timeout",
         "udp-timeout",
         "udp-stream-timeout",
+        "udplite-timeout",
+        "udplite-stream-timeout",
+        "sctp-closed-timeout",
+        "sctp-cookie-wait-timeout",
+        "sctp-cookie-echoed-timeout",
+        "sctp-established-timeout",
+        "sctp-shutdown-sent-timeout",
+        "sctp-shutdown-recd-timeout",
+        "sctp-shutdown-ack-sent-timeout",
+        "sctp-heartbeat-sent-timeout",
+        "dccp-request-timeout",
+        "dccp-respond-timeout",
+        "dccp-partopen-timeout",
+        "dccp-open-timeout",
+        "dccp-closereq-timeout",
+        "dccp-closing-timeout",
+        "dccp-timewait-timeout",
+        "gre-timeout",
+        "gre-stream-timeout",
         "icmp-timeout",
         "generic-timeout",
     ],
-    later: &[
-        "sctp-timeout",
-        "dccp-timeout",
-        "gre-timeout",
-        "gre-stream-timeout",
-        "udplite-timeout",
-    ],
+    later: &[],
     elsewhere: &[],
 };
 
@@ -109,7 +122,11 @@ pub fn decode(node: Option<&Node>, problems: &mut Problems) -> Decoded {
         or_report(read, n.span, problems).and_then(|n| usize::try_from(n).ok())
     });
     out.max_entries = entries.unwrap_or(out.max_entries);
-    let t = &mut out.timeouts;
+    timeouts(&section, &mut out.timeouts, problems);
+    out
+}
+
+fn timeouts(section: &Section<'_>, t: &mut Timeouts, problems: &mut Problems) {
     for (key, field) in [
         ("tcp-syn-sent-timeout", &mut t.tcp_syn_sent),
         ("tcp-syn-received-timeout", &mut t.tcp_syn_received),
@@ -123,6 +140,28 @@ pub fn decode(node: Option<&Node>, problems: &mut Problems) -> Decoded {
         ("tcp-unacked-timeout", &mut t.tcp_unacked),
         ("udp-timeout", &mut t.udp),
         ("udp-stream-timeout", &mut t.udp_stream),
+        ("udplite-timeout", &mut t.udplite),
+        ("udplite-stream-timeout", &mut t.udplite_stream),
+        ("sctp-closed-timeout", &mut t.sctp_closed),
+        ("sctp-cookie-wait-timeout", &mut t.sctp_cookie_wait),
+        ("sctp-cookie-echoed-timeout", &mut t.sctp_cookie_echoed),
+        ("sctp-established-timeout", &mut t.sctp_established),
+        ("sctp-shutdown-sent-timeout", &mut t.sctp_shutdown_sent),
+        ("sctp-shutdown-recd-timeout", &mut t.sctp_shutdown_recd),
+        (
+            "sctp-shutdown-ack-sent-timeout",
+            &mut t.sctp_shutdown_ack_sent,
+        ),
+        ("sctp-heartbeat-sent-timeout", &mut t.sctp_heartbeat_sent),
+        ("dccp-request-timeout", &mut t.dccp_request),
+        ("dccp-respond-timeout", &mut t.dccp_respond),
+        ("dccp-partopen-timeout", &mut t.dccp_partopen),
+        ("dccp-open-timeout", &mut t.dccp_open),
+        ("dccp-closereq-timeout", &mut t.dccp_closereq),
+        ("dccp-closing-timeout", &mut t.dccp_closing),
+        ("dccp-timewait-timeout", &mut t.dccp_timewait),
+        ("gre-timeout", &mut t.gre),
+        ("gre-stream-timeout", &mut t.gre_stream),
         ("icmp-timeout", &mut t.icmp),
         ("generic-timeout", &mut t.generic),
     ] {
@@ -130,7 +169,6 @@ pub fn decode(node: Option<&Node>, problems: &mut Problems) -> Decoded {
             *field = value;
         }
     }
-    out
 }
 
 fn enabled(node: &Node, problems: &mut Problems) -> Option<Enabled> {

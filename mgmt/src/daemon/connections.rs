@@ -14,7 +14,7 @@ use turnpike_helpers::catalogue::protocol_name;
 use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::program::Program;
 
-use crate::filter::{Filter, state};
+use crate::filter::Filter;
 use crate::report::{self, Connections, Traffic};
 use crate::running::Unanswered;
 
@@ -213,7 +213,7 @@ fn row<F: Family>(
         dst_address,
         reply_src_address,
         reply_dst_address,
-        state: state(connection).to_owned(),
+        state: connection.state_word().to_owned(),
         timeout_seconds: connection.timeout.as_secs(),
         age_seconds: now_secs.saturating_sub(u64::from(connection.start_secs)),
         orig: Traffic {

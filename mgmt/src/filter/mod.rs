@@ -161,9 +161,9 @@ impl Ask {
             Self::Protocol(protocols) => protocols.contains(&original.proto),
             Self::Family(versions) => versions.contains(&F::VERSION),
             Self::ConnectionState(states) => states.contains(&connection_state(connection.flags)),
-            Self::State(states) => states.iter().any(|s| s.is(state(connection))),
+            Self::State(states) => states.iter().any(|s| s.is(connection.state_word())),
             Self::TcpState(states) => {
-                original.proto == Proto::TCP && states.iter().any(|s| s.is(state(connection)))
+                original.proto == Proto::TCP && states.iter().any(|s| s.is(connection.state_word()))
             }
             Self::Mark { value, mask } => connection.mark & mask == value & mask,
             Self::Nat(sides) => sides.iter().any(|side| connection.flags.contains(*side)),
@@ -208,17 +208,6 @@ fn connection_state(flags: Flags) -> ConnState {
     } else {
         ConnState::New
     }
-}
-
-/// The tracker's state; of protocols that have none, whether an answer has been seen.
-pub fn state<F: Family>(connection: &Connection<F>) -> &'static str {
-    connection.state.unwrap_or_else(|| {
-        if connection.flags.contains(Flags::SEEN_REPLY) {
-            ConnState::Established.name()
-        } else {
-            ConnState::New.name()
-        }
-    })
 }
 
 /// Which events are meant: what happened, and to which connections.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::ids::{ConnState, HelperId, WORKERS_MAX};
+use turnpike_conntrack::states::{STATE_NAMES, TCP_STATE_NAMES};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_named;
 use turnpike_helpers::names::{HELPER_NAMES, helper_named};
@@ -109,17 +110,15 @@ fn protocol(text: &str) -> Result<Proto, String> {
 
 fn state(text: &str) -> Result<StateName, String> {
     StateName::named(text).ok_or_else(|| {
-        let known = StateName::ALL.join(", ");
+        let known = STATE_NAMES.join(", ");
         format!("`{text}` is no connection state; there are: {known}")
     })
 }
 
 fn tcp_state(text: &str) -> Result<StateName, String> {
-    let known = StateName::ALL.into_iter().filter(|name| *name != "new");
-    let found = StateName::named(text).filter(|_| text != "new");
+    let found = StateName::named(text).filter(|_| TCP_STATE_NAMES.contains(&text));
     found.ok_or_else(|| {
-        let known: Vec<&str> = known.collect();
-        let known = known.join(", ");
+        let known = TCP_STATE_NAMES.join(", ");
         format!("`{text}` is no state of TCP; there are: {known}")
     })
 }

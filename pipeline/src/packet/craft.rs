@@ -15,12 +15,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use turnpike_conntrack::segment::DccpType;
 use turnpike_conntrack::tuple::Proto;
 
 use super::bytes::put_u16;
 use super::frame::{Addresses, FrameWriter, IpFields, ethernet};
 use super::headers::{DEFAULT_TTL, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_QINQ, ETHERTYPE_VLAN};
 use super::parse::VlanId;
+use super::sctp;
 use crate::ids::Mac;
 
 /// The destination of crafted frames unless told otherwise: a locally administered address.
@@ -60,6 +62,9 @@ enum L4 {
     Tcp(u16, u16, TcpSpec),
     Udp(u16, u16, UdpChecksum),
     Icmp(IcmpSpec),
+    UdpLite(u16, u16, u16),
+    Dccp(u16, u16, DccpSpec),
+    Sctp(u16, u16, u32),
     Other(Proto),
 }
 
@@ -100,6 +105,33 @@ pub enum UdpChecksum {
     Zero,
 }
 
+/// A DCCP header with long sequence numbers; the default is a Request with a checksum over all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DccpSpec {
+    /// Packet type.
+    pub kind: DccpType,
+    /// Checksum coverage, 0 to 15, as it stands in the header.
+    pub coverage: u8,
+}
+
+impl Default for DccpSpec {
+    fn default() -> Self {
+        Self {
+            kind: DccpType::Request,
+            coverage: 0,
+        }
+    }
+}
+
+/// Where an Internet checksum goes, if there is one, and how many bytes it covers.
+struct SumPlace {
+    at: Option<usize>,
+    covered: usize,
+}
+
+/// Length of a crafted DCCP header: enough for what any type needs.
+const DCCP_LEN: usize = 28;
+
 /// An ICMP or ICMPv6 header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct IcmpSpec {
@@ -128,6 +160,24 @@ impl Craft {
     /// An ICMP or ICMPv6 message, as the addresses have it; `None` if they are of two families.
     pub fn icmp(src: IpAddr, dst: IpAddr, icmp: IcmpSpec) -> Option<Self> {
         Self::new(src, dst, L4::Icmp(icmp))
+    }
+
+    /// A UDP-Lite datagram whose checksum covers `coverage` bytes, all if zero; `None` if the
+    /// addresses are of two families.
+    pub fn udp_lite(src: SocketAddr, dst: SocketAddr, coverage: u16) -> Option<Self> {
+        let l4 = L4::UdpLite(src.port(), dst.port(), coverage);
+        Self::new(src.ip(), dst.ip(), l4)
+    }
+
+    /// A DCCP packet; `None` if the addresses are of two families.
+    pub fn dccp(src: SocketAddr, dst: SocketAddr, dccp: DccpSpec) -> Option<Self> {
+        Self::new(src.ip(), dst.ip(), L4::Dccp(src.port(), dst.port(), dccp))
+    }
+
+    /// An SCTP packet with this verification tag, whose payload is its chunks; `None` if the
+    /// addresses are of two families.
+    pub fn sctp(src: SocketAddr, dst: SocketAddr, tag: u32) -> Option<Self> {
+        Self::new(src.ip(), dst.ip(), L4::Sctp(src.port(), dst.port(), tag))
     }
 
     /// A packet whose payload is of protocol `proto` and taken as it is; `None` if the addresses
@@ -239,33 +289,76 @@ impl Craft {
             flags: self.ip.flags,
         };
         let mut frame = FrameWriter::resume(&mut out, fields);
-        let checksum_at = match self.l4 {
+        let sum = self.push_header(&mut frame)?;
+        frame.push(&self.payload);
+        frame.finish_covering(sum.at, sum.covered)?;
+        if let L4::Sctp(..) = self.l4 {
+            let at = out.len() - self.payload.len() - sctp::HEADER_LEN;
+            sctp::seal(out.get_mut(at..)?);
+        }
+        Some(out)
+    }
+
+    /// Writes the layer-4 header; where its checksum goes, and what that covers.
+    fn push_header(&self, frame: &mut FrameWriter<'_>) -> Option<SumPlace> {
+        let at = |at| SumPlace {
+            at: Some(at),
+            covered: usize::MAX,
+        };
+        let none = SumPlace {
+            at: None,
+            covered: 0,
+        };
+        let mut words = |words: [u16; 4]| {
+            for word in words {
+                frame.push(&word.to_be_bytes());
+            }
+        };
+        Some(match self.l4 {
             L4::Tcp(src, dst, tcp) => {
-                push_tcp(&mut frame, src, dst, &tcp);
-                Some(16)
+                push_tcp(frame, src, dst, &tcp);
+                at(16)
             }
             L4::Udp(src, dst, checksum) => {
                 let len = u16::try_from(self.payload.len() + 8).ok()?;
-                for word in [src, dst, len, 0] {
-                    frame.push(&word.to_be_bytes());
-                }
+                words([src, dst, len, 0]);
                 match checksum {
-                    UdpChecksum::Right => Some(6),
-                    UdpChecksum::Zero => None,
+                    UdpChecksum::Right => at(6),
+                    UdpChecksum::Zero => none,
                 }
             }
             L4::Icmp(icmp) => {
-                frame.push(&[icmp.kind, icmp.code, 0, 0]);
-                frame
-                    .push(&icmp.id.to_be_bytes())
-                    .push(&icmp.seq.to_be_bytes());
-                Some(2)
+                let kind = u16::from_be_bytes([icmp.kind, icmp.code]);
+                words([kind, 0, icmp.id, icmp.seq]);
+                at(2)
             }
-            L4::Other(_) => None,
-        };
-        frame.push(&self.payload);
-        frame.finish(checksum_at)?;
-        Some(out)
+            L4::UdpLite(src, dst, coverage) => {
+                words([src, dst, coverage, 0]);
+                match coverage {
+                    0 => at(6),
+                    covered => SumPlace {
+                        covered: usize::from(covered),
+                        ..at(6)
+                    },
+                }
+            }
+            L4::Dccp(src, dst, dccp) => {
+                push_dccp(frame, src, dst, dccp);
+                match usize::from(dccp.coverage & 0x0f) {
+                    0 => at(6),
+                    words => SumPlace {
+                        covered: DCCP_LEN + 4 * (words - 1),
+                        ..at(6)
+                    },
+                }
+            }
+            L4::Sctp(src, dst, tag) => {
+                frame.push(&src.to_be_bytes()).push(&dst.to_be_bytes());
+                frame.push(&tag.to_be_bytes()).push(&[0; 4]);
+                none
+            }
+            L4::Other(_) => none,
+        })
     }
 
     const fn proto(&self) -> Proto {
@@ -274,6 +367,9 @@ impl Craft {
             (L4::Udp(..), _) => Proto::UDP,
             (L4::Icmp(_), Addresses::V4 { .. }) => Proto::ICMP,
             (L4::Icmp(_), Addresses::V6 { .. }) => Proto::ICMPV6,
+            (L4::UdpLite(..), _) => Proto::UDPLITE,
+            (L4::Dccp(..), _) => Proto::DCCP,
+            (L4::Sctp(..), _) => Proto::SCTP,
             (L4::Other(proto), _) => proto,
         }
     }
@@ -299,6 +395,16 @@ impl Craft {
             }
         }
     }
+}
+
+fn push_dccp(frame: &mut FrameWriter<'_>, src: u16, dst: u16, dccp: DccpSpec) {
+    let words = u8::try_from(DCCP_LEN / 4).unwrap_or_default();
+    frame
+        .push(&src.to_be_bytes())
+        .push(&dst.to_be_bytes())
+        .push(&[words, dccp.coverage & 0x0f, 0, 0])
+        .push(&[(dccp.kind as u8) << 1 | 1])
+        .push(&[0; DCCP_LEN - 9]);
 }
 
 fn push_tcp(frame: &mut FrameWriter<'_>, src: u16, dst: u16, tcp: &TcpSpec) {

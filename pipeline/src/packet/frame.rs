@@ -133,6 +133,11 @@ impl<'a> FrameWriter<'a> {
     /// Writes the lengths and the IPv4 checksum, and the layer-4 checksum at `checksum_at` bytes
     /// into the layer-4 part if there is one. `None`, and an empty frame, if it is too long.
     pub fn finish(self, checksum_at: Option<usize>) -> Option<()> {
+        self.finish_covering(checksum_at, usize::MAX)
+    }
+
+    /// The same, with a layer-4 checksum that covers only so many bytes.
+    pub fn finish_covering(self, checksum_at: Option<usize>, covered: usize) -> Option<()> {
         let l4_len = self.out.len() - self.l4;
         let counted = match self.fields.addresses {
             Addresses::V4 { .. } => l4_len + IPV4_LEN,
@@ -143,7 +148,7 @@ impl<'a> FrameWriter<'a> {
             return None;
         };
         if let Some(at) = checksum_at {
-            let sum = self.l4_checksum(u32::try_from(l4_len).ok()?);
+            let sum = self.l4_checksum(u32::try_from(l4_len).ok()?, covered);
             put_u16(self.out, self.l4 + at, sum);
         }
         match self.fields.addresses {
@@ -158,13 +163,14 @@ impl<'a> FrameWriter<'a> {
         Some(())
     }
 
-    fn l4_checksum(&self, l4_len: u32) -> u16 {
+    fn l4_checksum(&self, l4_len: u32, covered: usize) -> u16 {
         let proto = self.fields.proto;
         let mut sum = match (self.fields.addresses, proto) {
             (Addresses::V4 { .. }, Proto::ICMP) => Sum::new(),
             (addresses, _) => addresses.pseudo_header(proto, l4_len),
         };
-        sum.add(self.out.get(self.l4..).unwrap_or_default());
+        let bytes = self.out.get(self.l4..).unwrap_or_default();
+        sum.add(bytes.get(..covered).unwrap_or(bytes));
         match proto {
             Proto::UDP | Proto::UDPLITE => ones_for_zero(sum.checksum()),
             _ => sum.checksum(),

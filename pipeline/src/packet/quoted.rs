@@ -2,8 +2,8 @@
 
 use turnpike_conntrack::tuple::{Family, Proto, Tuple};
 
-use super::bytes::{array_at, u8_at};
-use super::headers::{ICMP_LEN, IPV4_LEN};
+use super::bytes::{array_at, u8_at, u16_at};
+use super::headers::{ICMP_LEN, IPV4_LEN, IPV6_LEN};
 use super::ipv6;
 use super::parse::{Fragment, Parsed};
 use super::tuple::{IcmpRole, is_icmp_of, tuple_of};
@@ -22,6 +22,27 @@ pub struct Quoted<F: Family> {
     pub l4: u16,
     /// Offset of the end of what is quoted and in the head.
     pub end: u16,
+}
+
+impl<F: Family> Quoted<F> {
+    /// How long the quoted packet was from its layer-4 header on, in bytes, before it was cut:
+    /// what its own header says. `None` for the first piece of a fragmented one.
+    pub(super) fn l4_len(&self, head: &[u8]) -> Option<usize> {
+        let (l3, l4) = (usize::from(self.l3), usize::from(self.l4));
+        let ip = head.get(l3..usize::from(self.end))?;
+        let total = if F::VERSION == 4 {
+            if u16_at(ip, 6)? & 0x2000 != 0 {
+                return None;
+            }
+            usize::from(u16_at(ip, 2)?)
+        } else {
+            if ipv6::walk(ip).ok()?.fragment.is_fragment() {
+                return None;
+            }
+            IPV6_LEN + usize::from(u16_at(ip, 4)?)
+        };
+        total.checked_sub(l4 - l3)
+    }
 }
 
 /// The packet quoted by the ICMP error in `head`.

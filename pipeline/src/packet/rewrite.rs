@@ -9,6 +9,7 @@ use super::checksum::Delta;
 use super::parse::{Net, Parsed, Transport};
 use super::quoted::Quoted;
 use super::tuple::{IcmpRole, address_offsets, is_icmp_of};
+use super::{gre, sctp};
 use crate::drops::DropReason;
 use crate::ids::Mac;
 
@@ -68,8 +69,8 @@ fn checksum_offset<F: Family>(proto: Proto) -> Option<usize> {
 ///
 /// # Errors
 ///
-/// [`DropReason::NatUntranslatable`] for a packet of another family, and for SCTP whose ports
-/// would change: its checksum has no cheap difference. The packet is then unchanged.
+/// [`DropReason::NatUntranslatable`] for a packet of another family, and for a fragment of SCTP
+/// whose ports would change: its checksum needs the whole. The packet is then unchanged.
 pub fn translate<F: Family>(
     head: &mut [u8],
     parsed: &Parsed,
@@ -78,7 +79,8 @@ pub fn translate<F: Family>(
 ) -> Result<(), DropReason> {
     let untranslatable = DropReason::NatUntranslatable;
     let now = parsed.tuple::<F>(head).ok_or(untranslatable)?;
-    if parsed.proto == Proto::SCTP && (now.src_port, now.dst_port) != (out.src_port, out.dst_port) {
+    let is_sctp = parsed.proto == Proto::SCTP && port_bytes(&now) != port_bytes(out);
+    if is_sctp && parsed.fragment.is_fragment() {
         return Err(untranslatable);
     }
     let l3 = usize::from(parsed.l3);
@@ -90,7 +92,12 @@ pub fn translate<F: Family>(
         apply(head, l3 + 10, deltas.l3);
     }
     match parsed.transport {
-        Transport::Other => return Ok(()),
+        Transport::Other => {
+            if parsed.proto == Proto::GRE && out.has_call() && now.has_call() {
+                put_u16(head, l4 + gre::CALL_AT, out.dst_port.0);
+            }
+            return Ok(());
+        }
         Transport::Tcp(_) | Transport::Ports { .. } => {
             put_u16(head, l4, out.src_port.0);
             put_u16(head, l4 + 2, out.dst_port.0);
@@ -101,10 +108,30 @@ pub fn translate<F: Family>(
             }
         }
     }
+    if is_sctp {
+        let [first, second] = sctp_change(&now, out, parsed.l4_len() as usize);
+        let at = l4 + sctp::CHECKSUM_AT;
+        patch(head, at, |sum| sum ^ first);
+        patch(head, at + 2, |sum| sum ^ second);
+    }
     if let Some(at) = checksum_offset::<F>(parsed.proto) {
         apply_l4(head, l4 + at, parsed.proto, deltas.l4);
     }
     Ok(())
+}
+
+/// What to exclusive-or the two words of the checksum of an SCTP packet of `len` bytes with.
+fn sctp_change<F: Family>(old: &Tuple<F>, new: &Tuple<F>, len: usize) -> [u16; 2] {
+    let [a, b, c, d] = sctp::ports_difference(port_bytes(old), port_bytes(new), len);
+    [u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d])]
+}
+
+fn port_bytes<F: Family>(tuple: &Tuple<F>) -> [u8; 4] {
+    let ([a, b], [c, d]) = (
+        tuple.src_port.0.to_be_bytes(),
+        tuple.dst_port.0.to_be_bytes(),
+    );
+    [a, b, c, d]
 }
 
 /// The identifier that a query of type `kind` carries in a flow of tuple `out`.
@@ -213,6 +240,15 @@ fn rewrite_quoted<F: Family>(head: &mut [u8], quoted: &Quoted<F>, sent: &Tuple<F
         change = change.and(patch(head, l3 + 10, |sum| deltas.l3.apply(sum)));
     }
     let proto = old.proto;
+    if proto == Proto::SCTP
+        && l4 + sctp::HEADER_LEN <= usize::from(quoted.end)
+        && let Some(len) = quoted.l4_len(head)
+    {
+        let [first, second] = sctp_change(old, sent, len);
+        let at = l4 + sctp::CHECKSUM_AT;
+        change = change.and(patch(head, at, |sum| sum ^ first));
+        change = change.and(patch(head, at + 2, |sum| sum ^ second));
+    }
     if proto.has_ports() {
         change = change.and(patch(head, l4, |_| sent.src_port.0));
         change = change.and(patch(head, l4 + 2, |_| sent.dst_port.0));

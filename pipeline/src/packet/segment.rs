@@ -6,19 +6,21 @@ use turnpike_conntrack::tuple::Proto;
 use super::parse::{Parsed, Tcp, Transport};
 use super::tcp::tcp_options;
 use super::tuple::IcmpRole;
+use super::{dccp, sctp};
 
 /// The packet in `head` as connection tracking sees it; `checksum` is what
 /// [`verify_l4`](super::verify::verify_l4) said of it.
 pub fn segment(head: &[u8], parsed: &Parsed, checksum: Checksum) -> Segment {
     let l4 = match parsed.transport {
         Transport::Tcp(tcp) => L4::Tcp(tcp_segment(head, parsed, tcp)),
-        Transport::Ports { .. } if is_datagram(parsed.proto) => L4::Udp,
+        Transport::Ports { .. } => with_ports(head, parsed),
         Transport::Icmp { .. } => match parsed.icmp_role() {
             Some(IcmpRole::Request) => L4::Icmp(IcmpQuery::Request),
             Some(IcmpRole::Reply { .. }) => L4::Icmp(IcmpQuery::Reply),
             Some(IcmpRole::Error | IcmpRole::Other) | None => L4::Other,
         },
-        Transport::Ports { .. } | Transport::Other => L4::Other,
+        Transport::Other if parsed.proto == Proto::GRE => L4::Gre,
+        Transport::Other => L4::Other,
     };
     Segment {
         l4,
@@ -28,8 +30,14 @@ pub fn segment(head: &[u8], parsed: &Parsed, checksum: Checksum) -> Segment {
     }
 }
 
-fn is_datagram(proto: Proto) -> bool {
-    proto == Proto::UDP || proto == Proto::UDPLITE
+/// Every protocol with ports but TCP.
+fn with_ports(head: &[u8], parsed: &Parsed) -> L4 {
+    match parsed.proto {
+        Proto::UDP | Proto::UDPLITE => L4::Udp,
+        Proto::SCTP => sctp::segment(head, parsed).map_or(L4::Malformed, L4::Sctp),
+        Proto::DCCP => dccp::kind(head, parsed).map_or(L4::Malformed, L4::Dccp),
+        _ => L4::Other,
+    }
 }
 
 fn tcp_segment(head: &[u8], parsed: &Parsed, tcp: Tcp) -> TcpSegment {

@@ -5,10 +5,8 @@ use turnpike_conntrack::tuple::{Port, Proto};
 use super::bytes::{array_at, u8_at, u16_at, u32_at};
 use super::headers::{ICMP_LEN, TCP_LEN, UDP_LEN};
 use super::parse::{Net, Tcp, Transport};
+use super::{dccp, sctp};
 use crate::drops::DropReason;
-
-/// Shortest SCTP and DCCP headers.
-const COMMON_HEADER_LEN: usize = 12;
 
 /// How much of a packet's layer-4 part there is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,7 +30,8 @@ pub(super) fn read(
         (_, Proto::TCP) => tcp(bytes),
         (_, Proto::UDP) => udp(bytes, extent),
         (_, Proto::UDPLITE) => udp_lite(bytes, extent),
-        (_, Proto::SCTP | Proto::DCCP) => ports(bytes, COMMON_HEADER_LEN),
+        (_, Proto::SCTP) => ports(bytes, sctp::HEADER_LEN),
+        (_, Proto::DCCP) => dccp::header_len(bytes).and_then(|len| ports(bytes, len)),
         (Net::V4, Proto::ICMP) | (Net::V6, Proto::ICMPV6) => icmp(bytes),
         _ => Some((Transport::Other, 0)),
     };

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use turnpike_conntrack::tuple::{Address, Family, Port, Proto, Tuple};
 
 use super::bytes::{array_at, u8_at, u16_at, u32_at};
+use super::gre;
 use super::headers::{ICMP_REDIRECT, ICMPV6_ECHO_REPLY, ICMPV6_ECHO_REQUEST};
 use super::parse::{Net, Parsed};
 
@@ -63,7 +64,7 @@ impl Parsed {
     /// The tuple of the packet in `head`; `None` if it is not of this family.
     ///
     /// Ports are zero for later fragments, for protocols without ports, and for ICMP messages
-    /// that are not queries (see [`Tuple`]).
+    /// that are not queries; a GRE call shows its receiver's id (see [`Tuple`]).
     pub fn tuple<F: Family>(&self, head: &[u8]) -> Option<Tuple<F>> {
         if self.version() != Some(F::VERSION) {
             return None;
@@ -153,6 +154,9 @@ pub(super) fn tuple_of<F: Family>(ip: &[u8], l4: Option<&[u8]>, proto: Proto) ->
 fn ports_of<F: Family>(l4: &[u8], proto: Proto) -> Option<(Port, Port)> {
     if proto.has_ports() {
         return Some((Port(u16_at(l4, 0)?), Port(u16_at(l4, 2)?)));
+    }
+    if proto == Proto::GRE {
+        return Some((Port(0), gre::call_id(l4).unwrap_or_default()));
     }
     if !is_icmp_of::<F>(proto) {
         return Some((Port(0), Port(0)));

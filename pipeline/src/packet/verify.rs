@@ -6,9 +6,11 @@ use turnpike_conntrack::tuple::Proto;
 use super::bytes::u16_at;
 use super::checksum::Sum;
 use super::parse::{Net, Parsed};
+use super::{dccp, sctp};
 use crate::buffer::{Buffer, RxChecksum};
 
-/// Checks TCP, UDP, UDP-Lite, ICMP and ICMPv6 over all segments, or believes the device.
+/// Checks TCP, UDP, UDP-Lite, DCCP, SCTP, ICMP and ICMPv6 over all segments, or believes the
+/// device.
 ///
 /// Good is also what has no checksum to check: other protocols, fragments, UDP over IPv4 with
 /// none. Bad is also one that is missing where the protocol demands it.
@@ -22,6 +24,9 @@ pub fn verify_l4<B: Buffer>(buf: &B, parsed: &Parsed) -> Checksum {
     }
     if parsed.fragment.is_fragment() {
         return Checksum::Good;
+    }
+    if parsed.proto == Proto::SCTP {
+        return sctp::verify(buf, parsed).unwrap_or(Checksum::Bad);
     }
     let Some((sum, len)) = start(buf.head(), parsed) else {
         return Checksum::Good;
@@ -44,7 +49,7 @@ pub fn verify_l4<B: Buffer>(buf: &B, parsed: &Parsed) -> Checksum {
 enum Start {
     /// The sender took no checksum, and may.
     Absent,
-    /// The sender took no checksum, and may not.
+    /// The sender took no checksum and may not, or one over bytes that are not there.
     Missing,
     /// A sum that holds the pseudo header, if there is one.
     At(Sum),
@@ -82,6 +87,10 @@ fn start(head: &[u8], parsed: &Parsed) -> Option<(Start, usize)> {
             }
             Some((Start::At(pseudo(head, parsed, l4_len)?), coverage))
         }
+        (_, Proto::DCCP) => match dccp::coverage(head, parsed) {
+            Some(covered) => Some((Start::At(pseudo(head, parsed, l4_len)?), covered)),
+            None => Some((Start::Missing, 0)),
+        },
         _ => None,
     }
 }

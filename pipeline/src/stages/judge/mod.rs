@@ -115,7 +115,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         }
         Track::Missed | Track::Opening(_) => {
             meta.track = Track::Opening(ConnState::New);
-            open::<F, B, W>(core, buf, meta, View::plain(incoming), out)
+            open::<F, B, W>(core, buf, meta, &incoming, out)
         }
         Track::Exempt | Track::Invalid => {
             // A notice is the gateway's own word about a packet it refused.

@@ -3,7 +3,7 @@
 use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef};
 use turnpike_conntrack::table::{CommitError, NewConnection};
-use turnpike_conntrack::tuple::TuplePair;
+use turnpike_conntrack::tuple::{Tuple, TuplePair};
 
 use super::{announced, judge, remember};
 use crate::buffer::Buffer;
@@ -24,10 +24,15 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
-    mut view: View<F>,
+    incoming: &Tuple<F>,
     out: &mut Outbox<B>,
 ) -> Fate {
-    let expected = announced::meets(core, meta, &view.incoming);
+    let expected = announced::meets(core, meta, incoming);
+    let mut view = View::plain(match &expected {
+        Some(expected) => expected.opened(incoming),
+        // What nobody announced is a tunnel, not a call.
+        None => incoming.without_call(),
+    });
     let state = match expected {
         Some(_) => ConnState::Related,
         None => ConnState::New,

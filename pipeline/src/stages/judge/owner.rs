@@ -67,7 +67,11 @@ fn elsewhere<F: Stack, W>(
     };
     let (owner, found) = match meta.origin {
         Origin::Wire | Origin::Distributed | Origin::Reassembled => {
-            let steered = core.conntrack.shared().steering.find(key);
+            let steering = &core.conntrack.shared().steering;
+            let tunnel = || steering.find(&key.without_call());
+            let steered = steering
+                .find(key)
+                .or_else(|| key.has_call().then(tunnel).flatten());
             // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow
             // lives.
             let owner = steered.or_else(|| is_error.then(by_hash).flatten())?;
