@@ -128,6 +128,37 @@ fn an_error_about_a_masqueraded_packet_reaches_its_sender_translated() {
 }
 
 #[test]
+fn a_redirect_goes_no_further_where_the_connection_is_translated() {
+    for (policy, dropped) in [(masquerading_policy(), true), (open_policy(), false)] {
+        let mut sim = Sim::new(&policy, 1);
+        let sent = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+        let out = one(&sent, WAN);
+        let spec = IcmpSpec {
+            kind: 5,
+            code: 1,
+            ..IcmpSpec::default()
+        };
+        let quote = &out.frame[usize::from(out.parsed.l3)..];
+        let target = if dropped {
+            "203.0.113.2"
+        } else {
+            "192.168.88.10"
+        };
+        let redirect = Craft::icmp(ip("192.0.2.1"), ip(target), spec).unwrap();
+        sim.inject(WAN, to_gateway(WAN, redirect.payload(quote)));
+        let expected = if dropped {
+            Ending::Drop
+        } else {
+            Ending::Accept
+        };
+        assert_eq!(sim.last_end().ending, expected);
+        let reason = sim.last_end().reason;
+        assert_eq!(reason, dropped.then_some(DropReason::NatUntranslatable));
+        balanced(&sim);
+    }
+}
+
+#[test]
 fn an_error_about_nothing_known_is_invalid() {
     let mut sim = Sim::new(&open_policy(), 1);
     let spec = IcmpSpec {
