@@ -128,12 +128,13 @@ impl AddressPorts {
     pub const fn size(space: PortSpace) -> usize {
         match space {
             PortSpace::Icmp => 1 << 16,
-            // There is no port 0.
+            // There is no port 0, and call id 0 is none.
             PortSpace::Tcp
             | PortSpace::Udp
             | PortSpace::Sctp
             | PortSpace::Dccp
-            | PortSpace::UdpLite => (1 << 16) - 1,
+            | PortSpace::UdpLite
+            | PortSpace::Gre => (1 << 16) - 1,
         }
     }
 
