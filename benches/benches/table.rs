@@ -7,7 +7,6 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use turnpike_conntrack::commit::NewConnection;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{FlowRef, Generation, WorkerId};
-use turnpike_conntrack::nat::Steer;
 use turnpike_conntrack::segment::{Checksum, L4, Segment};
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
@@ -49,7 +48,7 @@ fn filled(connections: u32) -> Table<V4> {
             helper: None,
             claim: None,
             mapping: None,
-            steer: Steer::No,
+            steered: None,
             generation: Generation(1),
             rule: 0,
         };

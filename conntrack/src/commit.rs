@@ -7,10 +7,9 @@ use crate::events::{Cause, Change};
 use crate::expect::masters::NO_MASTER;
 use crate::expect::{ChildLife, Expected};
 use crate::ids::{Direction, FlowId, FlowRef, Generation, HelperId};
-use crate::nat::Steer;
 use crate::ports::PortClaim;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
-use crate::steering::SteeringError;
+use crate::steering::SteeringClaim;
 use crate::table::{Table, at};
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
@@ -37,8 +36,8 @@ pub struct NewConnection<F: Family> {
     pub claim: Option<PortClaim>,
     /// Its use of the endpoint-independent mapping that its original destination is.
     pub mapping: Option<PortClaim>,
-    /// Whether its answers must be steered.
-    pub steer: Steer,
+    /// Its original tuple's place in the steering map, if it arrives at another worker.
+    pub steered: Option<SteeringClaim>,
     /// Who judged its first packet.
     pub generation: Generation,
     /// The rule that admitted it, by the number that it keeps over reloads; [`NONE`] if none did.
@@ -52,8 +51,6 @@ pub enum CommitError {
     TableFull,
     /// The index has no room for its tuples.
     IndexFull,
-    /// The steering map has no room for its reply tuple.
-    SteeringFull,
     /// A live connection has one of its tuples, here or at another worker.
     NatClash,
     /// What it was to meet has been met by another, or has ended with its master.
@@ -88,8 +85,8 @@ impl<F: Family> Table<F> {
 
     /// Takes a connection, opened by `segment`, into the table under both of its tuples.
     ///
-    /// `admits` has to have admitted the segment. On an error nothing is left behind: the claim is
-    /// given back, and so is everything else.
+    /// `admits` has to have admitted the segment. On an error nothing is left behind: the claims
+    /// are given back, and so is everything else.
     pub fn commit(
         &mut self,
         new: NewConnection<F>,
@@ -103,7 +100,7 @@ impl<F: Family> Table<F> {
             helper,
             claim,
             mapping,
-            steer,
+            steered,
             generation,
             rule,
         } = new;
@@ -111,22 +108,13 @@ impl<F: Family> Table<F> {
         let id = self.make_room(now).ok_or(CommitError::TableFull)?;
         let (state, window, timeout) = open(pair.original.proto, segment, config);
         let mut flags = nat_flags(&pair).with(Flags::CONFIRMED);
-        if steer == Steer::Yes {
-            match self.shared.steering.insert(&pair.reply, self.worker) {
-                Ok(()) => flags = flags.with(Flags::STEERED),
-                Err(SteeringError::Full) => return Err(CommitError::SteeringFull),
-                Err(SteeringError::Occupied) => return Err(CommitError::NatClash),
-            }
-        }
-        let ties = match self.tie(&pair, expected.as_ref(), helper, (claim, mapping)) {
-            Ok(ties) => ties,
-            Err(error) => {
-                self.unsteer(&pair, flags);
-                return Err(error);
-            }
-        };
+        let ties = self.tie(&pair, expected.as_ref(), helper, (claim, mapping))?;
         if expected.is_some() {
             flags = flags.with(Flags::EXPECTED);
+        }
+        if let Some(steered) = steered {
+            steered.keep();
+            flags = flags.with(Flags::STEERED);
         }
         let deadline = wrapping(now.as_millis()).wrapping_add(millis(timeout));
         self.hot[at(id)] = Hot::new(&pair, flags, generation, state, deadline);
@@ -151,6 +139,18 @@ impl<F: Family> Table<F> {
         Ok(id)
     }
 
+    /// Whether a live connection has this tuple: one of this table, or one of another worker to
+    /// which it is steered. For a tuple that arrives here there is no third place.
+    pub fn is_taken(&self, tuple: &Tuple<F>, now: Tick) -> bool {
+        let now_ms = wrapping(now.as_millis());
+        let live = |flow: FlowRef| {
+            let hot = &self.hot[at(flow.id)];
+            hot.is(flow.direction, tuple) && !hot.expired(now_ms)
+        };
+        let here = self.index.find(self.key.tuple(tuple), live);
+        here.is_some() || self.shared.steering.find(tuple).is_some()
+    }
+
     /// Removes expired connections that have one of the tuples; an error if a live one has.
     fn clear_way(&mut self, pair: &TuplePair<F>, now: Tick) -> Result<(), CommitError> {
         if pair.original == pair.reply {
@@ -169,7 +169,11 @@ impl<F: Family> Table<F> {
                 None => {}
             }
         }
-        Ok(())
+        // The original tuple was asked for when its packet came; here it may be this one's own.
+        match self.shared.steering.find(&pair.reply) {
+            Some(_) => Err(CommitError::NatClash),
+            None => Ok(()),
+        }
     }
 
     /// A free place, made by reclaiming or evicting if need be; it stays on the free list.
@@ -315,12 +319,6 @@ impl<F: Family> Table<F> {
             ports.release(space, port);
             CommitError::TableFull
         })
-    }
-
-    fn unsteer(&self, pair: &TuplePair<F>, flags: Flags) {
-        if flags.contains(Flags::STEERED) {
-            self.shared.steering.remove(&pair.reply, self.worker);
-        }
     }
 }
 

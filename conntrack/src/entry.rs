@@ -34,7 +34,7 @@ impl Flags {
     pub const DSTNAT: Self = Self(1 << 6);
     /// Another connection announced it.
     pub const EXPECTED: Self = Self(1 << 7);
-    /// Its reply tuple is in the steering map.
+    /// Its original tuple is in the steering map.
     pub const STEERED: Self = Self(1 << 8);
     // Bits 10 and 11: an outdated judgement per direction, see `Hot::is_outdated`.
     // Bits 12..16: the cached connection state per direction, see `Hot::cached`.
@@ -298,6 +298,11 @@ impl<F: Family> Hot<F> {
         self.outcome[d] = cached.outcome;
         self.next_hop[d] = cached.next_hop;
         self.deltas = towards(direction, cached.deltas);
+    }
+
+    /// Remembers the translation's checksum differences, given as those of `direction`.
+    pub(crate) fn set_deltas(&mut self, direction: Direction, deltas: Deltas) {
+        self.deltas = towards(direction, deltas);
     }
 
     /// Whether `direction` was judged, and not since `generation` came.

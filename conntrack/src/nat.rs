@@ -1,9 +1,10 @@
 //! Source translation: which external address and port a new connection gets.
 //!
-//! The port is chosen so that the answer arrives at the worker that owns the connection: RSS hashes
-//! it, and a candidate's hash differs from another's only by its port. Where no such
-//! port is free, the answer is steered. Destination translation needs no search: its caller knows
-//! the tuple, and [`steer`] says whether the answer must be steered.
+//! The port is chosen so that the answer arrives at the worker that judges the first packet: RSS
+//! hashes it, and a candidate's hash differs from another's only by its port. Where no such
+//! port is free, the connection is opened where the answer does arrive, and its original tuple is
+//! steered there. Destination translation needs no search: its caller knows the tuple, and
+//! [`steer`] says whether the answer arrives elsewhere.
 //!
 //! The order, RFC 4787 within what RSS allows: the same port; the same range (below 512, below
 //! 1024, above) and parity; the same range; the same range wherever it lands; any port above 1023.
@@ -101,17 +102,17 @@ impl<F: Family> Pools<F> {
     }
 }
 
-/// Whether the answer arrives at its owner by itself.
+/// Whether the answer arrives at another worker than the first packet did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Steer {
-    /// It does.
+    /// It arrives at the same.
     No,
-    /// It must be found through the steering map.
+    /// It arrives at another, where the connection is opened; the first direction is steered.
     Yes,
 }
 
-/// Whether an answer that carries `reply`, on a port that distributes like this, must be steered to
-/// reach `me`.
+/// Whether an answer that carries `reply`, on a port that distributes like this, arrives at another
+/// worker than `me`.
 pub fn steer<F: Family>(distribution: &Distribution, reply: &Tuple<F>, me: WorkerId) -> Steer {
     if distribution.worker(reply) == me {
         Steer::No
@@ -166,7 +167,7 @@ pub struct Translated<F: Family> {
     pub tuple: Tuple<F>,
     /// The claim on the port; `None` for protocols without ports.
     pub claim: Option<PortClaim>,
-    /// Whether the answer must be steered.
+    /// Whether the answer arrives at another worker.
     pub steer: Steer,
 }
 
@@ -179,14 +180,27 @@ pub enum NatError {
     NoPool,
 }
 
-/// Chooses the external address and port of a new connection that `me` owns and whose answers come
-/// in on a port with this `distribution`; `key` is the one that all workers share.
+/// Chooses the external address and port of a new connection that `me` judges and whose answers
+/// come in on a port with this `distribution`; `key` is the one that all workers share.
 pub fn choose_source<F: Family>(
     pools: &Pools<F>,
     request: &SourceRequest<F>,
     distribution: &Distribution,
     me: WorkerId,
     key: &HashKey,
+) -> Result<Translated<F>, NatError> {
+    choose_free_source(pools, request, distribution, me, key, |_| false)
+}
+
+/// The same, passing over what is `taken`: reply tuples that arrive at `me` and that a connection
+/// has whose port nobody claimed, since its source is not translated.
+pub fn choose_free_source<F: Family>(
+    pools: &Pools<F>,
+    request: &SourceRequest<F>,
+    distribution: &Distribution,
+    me: WorkerId,
+    key: &HashKey,
+    taken: impl Fn(&Tuple<F>) -> bool,
 ) -> Result<Translated<F>, NatError> {
     let address = choose_address::<F>(request, key);
     let ports = pools.ports(address).ok_or(NatError::NoPool)?;
@@ -205,7 +219,15 @@ pub fn choose_source<F: Family>(
             steer,
         });
     };
-    let Some(claim) = choose_port(ports, space, request, &tuple, (distribution, me), key) else {
+    let reply = tuple.inverse();
+    let taken = |port| {
+        taken(&Tuple {
+            dst_port: Port(port),
+            ..reply
+        })
+    };
+    let landing = Landing::new(distribution, &reply, me);
+    let Some(claim) = choose_port(ports, space, request, landing, key, &taken) else {
         ports.count_exhausted(space);
         return Err(NatError::PortsExhausted);
     };
@@ -239,14 +261,14 @@ pub fn keep_source<F: Family>(
     claim.map(Some).ok_or(PortTaken)
 }
 
-/// A port of `ports` for a connection whose `tuple` has its new source address.
+/// A port of `ports` for a connection whose answer is best to land as `landing` says.
 fn choose_port<F: Family>(
     ports: &Arc<AddressPorts>,
     space: PortSpace,
     request: &SourceRequest<F>,
-    tuple: &Tuple<F>,
-    (distribution, me): (&Distribution, WorkerId),
+    landing: Landing<'_>,
     key: &HashKey,
+    taken: &impl Fn(u16) -> bool,
 ) -> Option<PortClaim> {
     let inside = Inside::<F>::new(request.inside, key);
     let (start, preserve) = match request.order {
@@ -256,7 +278,7 @@ fn choose_port<F: Family>(
     let mut search = PortSearch {
         ports,
         space,
-        preserved: tuple.src_port.0,
+        preserved: request.tuple.src_port.0,
         preserve,
         start,
         inside: inside.word,
@@ -265,13 +287,13 @@ fn choose_port<F: Family>(
     };
     match request.mapping {
         Mapping::PerConnection => {
-            search.landing = Some(Landing::new(distribution, &tuple.inverse(), me));
-            search.run::<F>(request.ports)
+            search.landing = Some(landing);
+            search.run::<F>(request.ports, taken)
         }
         Mapping::EndpointIndependent => {
             search.sharing = Sharing::Shared;
             let (first, last) = request.ports.unwrap_or((1, u16::MAX));
-            let choose = || search.run::<F>(request.ports);
+            let choose = || search.run::<F>(request.ports, taken);
             ports.map(space, inside, &(first..=last), key, choose)
         }
     }
@@ -291,6 +313,41 @@ pub fn reserve<F: Family>(
     let ports = pools.ports(address)?;
     let inside = Inside::<F>::new(inside, key).word;
     ports.claim(PortSpace::of(proto)?, port.0, inside, Sharing::Shared)
+}
+
+/// Another source port for a connection whose source is not translated and whose `reply` tuple a
+/// live one has: of the same range, so that the answer still arrives at `me`, and not `taken`.
+///
+/// `None` for protocols without ports, for SCTP (its checksum covers them), and if there is none
+/// within a bounded search.
+pub fn other_source_port<F: Family>(
+    reply: &Tuple<F>,
+    distribution: &Distribution,
+    me: WorkerId,
+    key: &HashKey,
+    taken: impl Fn(&Tuple<F>) -> bool,
+) -> Option<Port> {
+    let range = match PortSpace::of(reply.proto)? {
+        PortSpace::Sctp | PortSpace::Gre => return None,
+        PortSpace::Icmp => 0..=u16::MAX,
+        PortSpace::Tcp | PortSpace::Udp | PortSpace::Dccp | PortSpace::UdpLite => {
+            range_of(reply.dst_port.0)
+        }
+    };
+    let width = usize::from(range.end() - range.start()) + 1;
+    let start = fastrange(key.words(key.tuple(reply), 2), width);
+    let landing = Landing::new(distribution, reply, me);
+    (0..OWNER_TRIES.min(width))
+        .filter_map(|n| u16::try_from((start + n) % width).ok())
+        .map(|offset| range.start() + offset)
+        .filter(|port| landing.is_right::<F>(*port))
+        .map(Port)
+        .find(|port| {
+            !taken(&Tuple {
+                dst_port: *port,
+                ..*reply
+            })
+        })
 }
 
 /// One address of the range, always the same for one inside address.
@@ -369,27 +426,35 @@ struct PortSearch<'a> {
 
 impl PortSearch<'_> {
     /// Goes through the steps that the module's comment lists.
-    fn run<F: Family>(&self, given: Option<(u16, u16)>) -> Option<PortClaim> {
+    fn run<F: Family>(
+        &self,
+        given: Option<(u16, u16)>,
+        taken: &impl Fn(u16) -> bool,
+    ) -> Option<PortClaim> {
         let range = match (given, self.space) {
             (Some((first, last)), _) => first..=last.max(first),
             (None, PortSpace::Icmp) => u16::from(self.landing.is_none())..=u16::MAX,
             (None, PortSpace::Gre) => 1..=u16::MAX,
             (None, _) => range_of(self.preserved),
         };
-        self.within::<F>(&range).or_else(|| {
+        self.within::<F>(&range, taken).or_else(|| {
             let other = 1024..=u16::MAX;
             let numbers = matches!(self.space, PortSpace::Icmp | PortSpace::Gre);
             let elsewhere = given.is_none() && !numbers && range != other;
-            elsewhere.then(|| self.within::<F>(&other)).flatten()
+            elsewhere.then(|| self.within::<F>(&other, taken)).flatten()
         })
     }
 
-    fn within<F: Family>(&self, range: &RangeInclusive<u16>) -> Option<PortClaim> {
+    fn within<F: Family>(
+        &self,
+        range: &RangeInclusive<u16>,
+        taken: &impl Fn(u16) -> bool,
+    ) -> Option<PortClaim> {
         let own = self.preserve && range.contains(&self.preserved);
         let like = Parity::Like(self.preserved);
         let found = match &self.landing {
             Some(landing) if landing.is_possible::<F>() => {
-                let right = |port| landing.is_right::<F>(port);
+                let right = |port| landing.is_right::<F>(port) && !taken(port);
                 let first = (own && right(self.preserved)).then(|| self.preserved());
                 first
                     .flatten()
@@ -402,10 +467,18 @@ impl PortSearch<'_> {
                 first.or_else(|| self.free(range, like, usize::MAX, |_| true))
             }
         };
-        let steered = || own.then(|| self.preserved()).flatten();
+        // Of what lands elsewhere, only the worker there knows what is taken.
+        let other = |port| match &self.landing {
+            Some(landing) => !landing.is_right::<F>(port) || !taken(port),
+            None => true,
+        };
+        let steered = || {
+            let own = own && other(self.preserved);
+            own.then(|| self.preserved()).flatten()
+        };
         found
             .or_else(steered)
-            .or_else(|| self.free(range, Parity::Any, usize::MAX, |_| true))
+            .or_else(|| self.free(range, Parity::Any, usize::MAX, other))
     }
 
     fn preserved(&self) -> Option<PortClaim> {

@@ -1,15 +1,24 @@
-//! The steering map: which worker owns a connection whose reply arrives at another.
+//! The steering map: which worker owns a connection whose first direction arrives at another.
+//!
+//! A connection lives where its reply arrives, so that all that could have one reply tuple meet in
+//! one table. Where its original tuple arrives elsewhere, the worker there puts that tuple into
+//! this map before it hands the packet over: from then on the tuple is spoken for.
 //!
 //! Shared by all workers, of fixed size, without locks. A slot is one word: 56 bits of keyed
 //! fingerprint and the owner. Workers read it on a lookup miss only. Two tuples with
-//! the same fingerprint cannot both be in it, so an answer is never ambiguous.
+//! the same fingerprint cannot both be in it, so an answer is never ambiguous. A tuple that is not
+//! in a map of `n` is taken for one that is with probability `n / 2^56`: with ten million steered
+//! connections, once in seven thousand million misses. Such a packet makes a detour to a worker
+//! that does not know it, or its connection is refused as a clash; nothing goes to a stranger.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crossbeam::utils::CachePadded;
 
 use crate::hash::{HashKey, fastrange};
 use crate::ids::WorkerId;
+use crate::tracker::Shared;
 use crate::tuple::{Family, Tuple};
 
 /// Slots that a fingerprint may lie in.
@@ -112,9 +121,15 @@ impl Steering {
 
     /// Ends steering of `tuple`, if it was steered to `owner`; whether it was.
     pub fn remove<F: Family>(&self, tuple: &Tuple<F>, owner: WorkerId) -> bool {
-        let print = self.fingerprint(tuple);
-        let word = print << 8 | u64::from(owner.0);
-        for at in self.places(print) {
+        self.remove_word(self.word(tuple, owner))
+    }
+
+    fn word<F: Family>(&self, tuple: &Tuple<F>, owner: WorkerId) -> u64 {
+        self.fingerprint(tuple) << 8 | u64::from(owner.0)
+    }
+
+    fn remove_word(&self, word: u64) -> bool {
+        for at in self.places(word >> 8) {
             let slot = &self.slots[at];
             if slot
                 .compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed)
@@ -138,6 +153,44 @@ impl Steering {
         let slots = self.slots.len();
         let home = fastrange(print << 8, slots / LINE) * LINE;
         (0..PROBE_MAX.min(slots)).map(move |n| (home + n) % slots)
+    }
+}
+
+/// A tuple's place in the map. Dropping it gives the place back; a committed connection keeps it.
+#[derive(Debug)]
+pub struct SteeringClaim {
+    shared: Option<Arc<Shared>>,
+    word: u64,
+}
+
+impl SteeringClaim {
+    /// Steers packets that come in with `tuple` to `owner`, for as long as the claim is held.
+    ///
+    /// # Errors
+    /// The map is full where the tuple may lie, or the tuple is in it.
+    pub fn new<F: Family>(
+        shared: &Arc<Shared>,
+        tuple: &Tuple<F>,
+        owner: WorkerId,
+    ) -> Result<Self, SteeringError> {
+        shared.steering.insert(tuple, owner)?;
+        Ok(Self {
+            shared: Some(Arc::clone(shared)),
+            word: shared.steering.word(tuple, owner),
+        })
+    }
+
+    /// Hands over the duty to remove the tuple.
+    pub(crate) fn keep(mut self) {
+        self.shared = None;
+    }
+}
+
+impl Drop for SteeringClaim {
+    fn drop(&mut self) {
+        if let Some(shared) = self.shared.take() {
+            shared.steering.remove_word(self.word);
+        }
     }
 }
 
@@ -174,6 +227,20 @@ mod tests {
         assert!(map.remove(&tuple(1), WorkerId(0)));
         assert_eq!(map.find(&tuple(1)), None);
         assert!(map.is_empty());
+    }
+
+    #[test]
+    fn a_claim_that_nobody_keeps_ends_steering() {
+        let shared = Arc::new(Shared::new(16, KEY));
+        let claim = SteeringClaim::new(&shared, &tuple(1), WorkerId(3)).unwrap();
+        assert_eq!(shared.steering.find(&tuple(1)), Some(WorkerId(3)));
+        let again = SteeringClaim::new(&shared, &tuple(1), WorkerId(3));
+        assert_eq!(again.err(), Some(SteeringError::Occupied));
+        drop(claim);
+        assert!(shared.steering.is_empty());
+        let kept = SteeringClaim::new(&shared, &tuple(1), WorkerId(3)).unwrap();
+        kept.keep();
+        assert_eq!(shared.steering.find(&tuple(1)), Some(WorkerId(3)));
     }
 
     #[test]

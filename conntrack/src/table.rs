@@ -211,6 +211,11 @@ impl<F: Family> Table<F> {
         self.hot[at(flow.id)].set_cached(flow.direction, cached);
     }
 
+    /// Remembers what the flow's translation does to checksums, and nothing else of a judgement.
+    pub fn set_deltas(&mut self, flow: FlowRef, deltas: Deltas) {
+        self.hot[at(flow.id)].set_deltas(flow.direction, deltas);
+    }
+
     /// The name of a connection's state; `None` for protocols whose tracker has none.
     pub fn state_name(&self, id: FlowId) -> Option<&'static str> {
         let hot = &self.hot[at(id)];
@@ -374,15 +379,14 @@ impl<F: Family> Table<F> {
             self.index.remove(hash, FlowRef { id, direction });
         }
         self.hot[at(id)].flags = Flags::empty();
-        let reply = hot.tuple(Direction::Reply);
+        let (original, reply) = (hot.tuple(Direction::Original), hot.tuple(Direction::Reply));
         if hot.flags.contains(Flags::STEERED) {
-            self.shared.steering.remove(&reply, self.worker);
+            self.shared.steering.remove(&original, self.worker);
         }
         if let Some(space) = PortSpace::of(hot.proto()) {
             let warm = &self.warm[at(id)];
             self.registry.release(warm.claim, space, reply.dst_port);
             if warm.kin.contains(Kin::USES_MAPPING) {
-                let original = hot.tuple(Direction::Original);
                 let address = original.dst.to_bits();
                 self.registry
                     .release_mapping(address, space, original.dst_port);
@@ -410,6 +414,18 @@ impl<F: Family> Table<F> {
             }
         }
         expired
+    }
+
+    /// Reclaims the connection that has this tuple, if it is over.
+    pub fn reclaim_expired(&mut self, tuple: &Tuple<F>, now: Tick) {
+        let now_ms = wrapping(now.as_millis());
+        let (hash, hot) = (self.key.tuple(tuple), &self.hot);
+        let found = self
+            .index
+            .find(hash, |flow| hot[at(flow.id)].is(flow.direction, tuple));
+        if let Some(flow) = found.filter(|flow| self.is_over(flow.id, now_ms)) {
+            self.reclaim(flow.id);
+        }
     }
 
     /// Removes a connection that is over.

@@ -66,7 +66,7 @@ fn lookup_track_translate_commit_evict_and_expire_allocate_nothing() {
             helper: None,
             claim: chosen.claim,
             mapping: None,
-            steer: chosen.steer,
+            steered: None,
             generation: Generation(1),
             rule: NONE,
         };

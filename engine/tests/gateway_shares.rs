@@ -71,7 +71,7 @@ fn two_workers_share_one_queue_and_the_books_add_up() {
     let handed: u64 = status
         .workers
         .iter()
-        .map(|w| w.counters.handed_over.read())
+        .map(|w| w.counters.handed_over_in_all())
         .sum();
     let taken: u64 = status
         .workers

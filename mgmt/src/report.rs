@@ -193,6 +193,8 @@ pub struct Worker {
     pub to_host: u64,
     /// Packets given to the worker that owns their connection.
     pub handed_over: u64,
+    /// The same, by how that worker was found.
+    pub handovers: Vec<Count>,
     /// Packets that other workers gave to this one.
     pub taken_over: u64,
     /// Packets waiting right now.

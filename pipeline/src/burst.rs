@@ -23,6 +23,9 @@ pub enum Origin {
     Steered,
     /// Back from the worker that was found to be the connection's owner and no longer is.
     Returned,
+    /// Judged by another worker, and sent here for its connection to be opened where the reply
+    /// arrives.
+    Opening,
     /// Put together by the slow path from fragments that some worker received.
     Reassembled,
     /// Made by the gateway; tracked like anybody's packet.
@@ -36,16 +39,19 @@ impl Origin {
     pub const fn is_local(self) -> bool {
         match self {
             Self::Local | Self::Notice => true,
-            Self::Wire | Self::Distributed | Self::Steered | Self::Returned | Self::Reassembled => {
-                false
-            }
+            Self::Wire
+            | Self::Distributed
+            | Self::Steered
+            | Self::Returned
+            | Self::Opening
+            | Self::Reassembled => false,
         }
     }
 
     /// Whether another worker has held the packet against the raw rules.
     pub const fn is_past_raw(self) -> bool {
         match self {
-            Self::Steered | Self::Returned => true,
+            Self::Steered | Self::Returned | Self::Opening => true,
             Self::Wire | Self::Distributed | Self::Reassembled | Self::Local | Self::Notice => {
                 false
             }
@@ -83,6 +89,10 @@ pub enum Way {
     Resolve(IfaceId, std::net::IpAddr),
 }
 
+/// The place of an opening that came with a burst.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpeningId(pub u8);
+
 /// What the stages know of one packet.
 #[derive(Debug, Clone, Copy)]
 pub struct Meta {
@@ -100,6 +110,8 @@ pub struct Meta {
     pub way: Way,
     /// The rule that decided, when one did.
     pub rule: Option<RuleId>,
+    /// What another worker decided of the connection it opens, as the worker keeps it.
+    pub opening: Option<OpeningId>,
     /// What [`Meta::checksum`] found, once it has looked.
     pub verified: Option<Checksum>,
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
+use crate::outbox::Found;
 
 /// A number that only grows, written by one thread and read by any.
 #[derive(Debug, Default)]
@@ -236,6 +237,7 @@ impl PuntCause {
 pub struct WorkerCounters {
     drops: [Counter; DropReason::COUNT],
     punts: [Counter; PuntCause::ALL.len()],
+    handed_over: [Counter; Found::ALL.len()],
     /// Frames taken from the wire, of every interface and of none; bytes are whole frames.
     pub received: Traffic,
     /// Frames given to the wire; bytes are whole frames.
@@ -246,8 +248,6 @@ pub struct WorkerCounters {
     pub consumed: Counter,
     /// Packets delivered to the host.
     pub to_host: Counter,
-    /// Packets given to the worker that owns their connection.
-    pub handed_over: Counter,
     /// Packets that other workers gave to this one.
     pub taken_over: Counter,
     /// Fragments made of packets that were too large for their link.
@@ -270,7 +270,7 @@ impl Default for WorkerCounters {
             generated: Counter::default(),
             consumed: Counter::default(),
             to_host: Counter::default(),
-            handed_over: Counter::default(),
+            handed_over: std::array::from_fn(|_| Counter::default()),
             taken_over: Counter::default(),
             fragments_made: Counter::default(),
             logs_suppressed: Counter::default(),
@@ -289,6 +289,17 @@ impl WorkerCounters {
     /// The counter of packets handed to the slow-path core for this cause.
     pub fn punted(&self, cause: PuntCause) -> &Counter {
         &self.punts[cause as usize]
+    }
+
+    /// The counter of packets given to another worker that was found like this.
+    pub fn handed_over(&self, found: Found) -> &Counter {
+        &self.handed_over[found as usize]
+    }
+
+    /// Packets given to other workers, however those were found.
+    pub fn handed_over_in_all(&self) -> u64 {
+        let each = self.handed_over.iter().map(Counter::read);
+        each.fold(0, u64::wrapping_add)
     }
 
     /// Packets dropped for any reason.
@@ -322,6 +333,19 @@ mod tests {
         }
         let all = u64::try_from(DropReason::COUNT).unwrap();
         assert_eq!(counters.dropped_in_all(), all * (all + 1) / 2);
+    }
+
+    #[test]
+    fn each_way_to_find_an_owner_has_its_own_counter() {
+        let counters = WorkerCounters::default();
+        for (n, found) in (1..).zip(Found::ALL) {
+            assert_eq!(found as u64, n - 1);
+            counters.handed_over(found).add(n);
+        }
+        for (n, found) in (1..).zip(Found::ALL) {
+            assert_eq!(counters.handed_over(found).read(), n);
+        }
+        assert_eq!(counters.handed_over_in_all(), 10);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod interfaces;
 pub mod lists;
 pub mod log;
 pub mod nexthop;
+pub mod opening;
 pub mod outbox;
 pub mod outcome;
 pub mod packet;

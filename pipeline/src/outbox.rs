@@ -7,6 +7,7 @@ use turnpike_conntrack::ids::WorkerId;
 use crate::counters::PuntCause;
 use crate::ids::{IfaceId, Mac, PortId};
 use crate::log::LogEvent;
+use crate::opening::AnyOpening;
 use crate::policy::RejectWith;
 
 /// Frames, handovers, punts and log events of one burst; the engine empties it after each call.
@@ -46,19 +47,22 @@ pub struct Departure<B> {
     pub buf: B,
 }
 
-/// A received frame for the worker that owns its connection.
+/// A received frame for the worker that owns its connection, or is to.
 #[derive(Debug)]
 pub struct Handover<B> {
     /// The frame as it was received.
     pub buf: B,
-    /// The port it was received on.
-    pub port: PortId,
+    /// The port it was received on; `None` for a packet of the gateway itself.
+    pub port: Option<PortId>,
     /// How its owner was found.
     pub found: Found,
+    /// The connection to open with it, decided but not entered: with [`Found::ReplyArrives`].
+    pub opening: Option<AnyOpening>,
 }
 
 /// How a handover's target was found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
 pub enum Found {
     /// By hash: the port has fewer queues than there are workers.
     ByHash,
@@ -66,6 +70,28 @@ pub enum Found {
     AsOwner,
     /// By hash, because the worker that was found as the owner no longer has the connection.
     NoLongerOwner,
+    /// As the worker at which the reply of a new connection arrives.
+    ReplyArrives,
+}
+
+impl Found {
+    /// Every way, in the order of their numbers.
+    pub const ALL: [Self; 4] = [
+        Self::ByHash,
+        Self::AsOwner,
+        Self::NoLongerOwner,
+        Self::ReplyArrives,
+    ];
+
+    /// The way as metrics name it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::ByHash => "hash",
+            Self::AsOwner => "owner",
+            Self::NoLongerOwner => "returned",
+            Self::ReplyArrives => "opening",
+        }
+    }
 }
 
 /// A packet for the slow path.

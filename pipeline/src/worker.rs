@@ -16,12 +16,13 @@ use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
 use crate::buffer::Buffer;
-use crate::burst::{BURST_MAX, Burst, Meta, Origin};
+use crate::burst::{BURST_MAX, Burst, Meta, OpeningId, Origin};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, PortId};
 use crate::log::Budget;
 use crate::nexthop::{Neighbours, NextHops};
+use crate::opening::AnyOpening;
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
 use crate::outcome::Outcomes;
 use crate::packet::quoted::connection_key;
@@ -62,6 +63,10 @@ pub struct Core<W> {
     pub(crate) log_budget: Budget,
     /// For ports that nobody is to guess.
     pub(crate) random: Random,
+    /// The connection that the packet being handed over is to open.
+    pub(crate) departing: Option<AnyOpening>,
+    /// What came with the packets of this burst whose connections are to be opened here.
+    arriving: ArrayVec<Option<AnyOpening>, BURST_MAX>,
     pub(crate) witness: W,
 }
 
@@ -87,6 +92,19 @@ impl<W> Core<W> {
         }
         connection_key::<F>(buf.head(), &meta.parsed)
             .is_some_and(|(key, _)| F::table(&self.conntrack).is_current(flow, &key))
+    }
+
+    /// Keeps an opening until its packet is judged.
+    fn arrive(&mut self, opening: AnyOpening) -> Option<OpeningId> {
+        let id = u8::try_from(self.arriving.len()).ok()?;
+        self.arriving.try_push(Some(opening)).ok()?;
+        Some(OpeningId(id))
+    }
+
+    /// What another worker decided of the connection that a packet opens.
+    pub(crate) fn opening(&mut self, meta: &Meta) -> Option<AnyOpening> {
+        let OpeningId(id) = meta.opening?;
+        self.arriving.get_mut(usize::from(id))?.take()
     }
 
     /// Ends a packet: counts the drop, tells the witness, gives the buffer back.
@@ -135,6 +153,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             counters,
             log_budget: Budget::default(),
             random,
+            departing: None,
+            arriving: ArrayVec::new(),
             witness,
         };
         Self {
@@ -157,8 +177,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
                 &mut self.core,
                 &mut self.burst,
                 buf,
-                port,
-                Origin::Wire,
+                (port, Origin::Wire),
+                None,
                 out,
             );
         }
@@ -173,15 +193,32 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         out: &mut Outbox<B>,
     ) {
         self.core.now = now;
-        for Handover { buf, port, found } in frames.drain(..) {
+        let (core, burst) = (&mut self.core, &mut self.burst);
+        for handover in frames.drain(..) {
+            let Handover {
+                buf,
+                port,
+                found,
+                opening,
+            } = handover;
+            core.counters.taken_over.add(1);
+            let opening = opening.and_then(|opening| core.arrive(opening));
             let origin = match found {
                 Found::ByHash => Origin::Distributed,
                 Found::AsOwner => Origin::Steered,
                 Found::NoLongerOwner => Origin::Returned,
+                Found::ReplyArrives => Origin::Opening,
             };
-            stages::admit::frame(&mut self.core, &mut self.burst, buf, port, origin, out);
+            match port {
+                Some(port) => {
+                    stages::admit::frame(core, burst, buf, (port, origin), opening, out);
+                }
+                None => stages::admit::own(core, burst, buf, Origin::Local, opening),
+            }
         }
         self.run(out);
+        // What is left came with packets that ended before they were judged.
+        self.core.arriving.clear();
     }
 
     /// Takes what the slow path sends: news of a neighbour, or a packet.
@@ -192,7 +229,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             FromSlowPath::Neighbour(news) => core.next_hops.update(&news),
             FromSlowPath::Whole(port, buf) => {
                 let origin = Origin::Reassembled;
-                stages::admit::frame(core, &mut self.burst, buf, port, origin, out);
+                stages::admit::frame(core, &mut self.burst, buf, (port, origin), None, out);
             }
             FromSlowPath::Send(interface, buf) => {
                 stages::link::complete(core, interface, buf, out);
@@ -201,10 +238,10 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
                 stages::link::forward(core, interface, mac, buf, out);
             }
             FromSlowPath::Output(buf) => {
-                stages::admit::own(core, &mut self.burst, buf, Origin::Local);
+                stages::admit::own(core, &mut self.burst, buf, Origin::Local, None);
             }
             FromSlowPath::Notice(buf) => {
-                stages::admit::own(core, &mut self.burst, buf, Origin::Notice);
+                stages::admit::own(core, &mut self.burst, buf, Origin::Notice, None);
             }
         }
         self.run(out);

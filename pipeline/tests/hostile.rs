@@ -14,7 +14,7 @@ use turnpike_conntrack::tuple::{Port, V4};
 use turnpike_pipeline::buffer::HeapBuffer;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{IfaceId, Mac, PortId};
-use turnpike_pipeline::outbox::Outbox;
+use turnpike_pipeline::outbox::{Found, Outbox};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::packet::parse::{VlanId, inspect};
 use turnpike_pipeline::policy::{Action, AddressRange, Interface, Matchers, Translation};
@@ -49,27 +49,24 @@ fn balanced(sim: &Sim) {
     assert_eq!(came, went, "the books add up");
 }
 
-/// The identifier that masquerade gave an echo of this host, and the workers involved: the one
-/// that owns the connection and the one whose queue the answer enters.
-fn echo_through(sim: &mut Sim, host: u8) -> (u16, usize, usize) {
+/// Sends a host's echo through masquerade; the workers involved: the one that owns the connection
+/// and the one whose queue the request enters.
+fn echo_through(sim: &mut Sim, host: u8) -> (u8, usize, usize) {
     let before: Vec<usize> = sim.workers.iter().map(|w| w.conntrack().v4.len()).collect();
-    let request = icmp(&format!("192.168.88.{host}"), "198.51.100.7", 8, 0, 7);
-    let sent = sim.inject(LAN, to_gateway(LAN, request.payload(b"ping")));
-    let frame = &sent[0].1;
-    let parsed = inspect(frame, frame.len()).unwrap();
-    let Port(id) = parsed.tuple::<V4>(frame).unwrap().src_port;
+    assert_eq!(sim.inject(LAN, echo_request(host)).len(), 1);
     let owner = (0..before.len()).find(|w| sim.workers[*w].conntrack().v4.len() > before[*w]);
-    let answer = HeapBuffer::new(echo_answer(id), 0);
-    let queue = sim.workers[0].owner_of(WAN, &answer);
-    (id, owner.unwrap(), usize::from(queue.0))
+    let request = HeapBuffer::new(echo_request(host), 0);
+    let queue = sim.workers[0].owner_of(LAN, &request);
+    (host, owner.unwrap(), usize::from(queue.0))
 }
 
-fn echo_answer(id: u16) -> Vec<u8> {
-    to_gateway(WAN, icmp("198.51.100.7", "203.0.113.2", 0, 0, id))
+fn echo_request(host: u8) -> Vec<u8> {
+    let request = icmp(&format!("192.168.88.{host}"), "198.51.100.7", 8, 0, 7);
+    to_gateway(LAN, request.payload(b"ping"))
 }
 
-/// A host whose masqueraded echo is answered at another worker than its owner.
-fn steered(sim: &mut Sim) -> (u16, usize, usize) {
+/// A host whose masqueraded echo is answered at another worker than its request enters.
+fn steered(sim: &mut Sim) -> (u8, usize, usize) {
     (10..60)
         .map(|host| echo_through(sim, host))
         .find(|(_, owner, queue)| owner != queue)
@@ -83,27 +80,27 @@ fn a_steered_packet_is_held_against_the_raw_rules_once() {
         .rules
         .push(rule(Matchers::default(), Action::Passthrough));
     let mut sim = Sim::new(&policy, 2);
-    let (id, ..) = steered(&mut sim);
+    let (host, ..) = steered(&mut sim);
     let before = sim.rule_packets(0);
-    assert_eq!(sim.inject(WAN, echo_answer(id)).len(), 1);
+    assert_eq!(sim.inject(LAN, echo_request(host)).len(), 1);
     assert_eq!(sim.rule_packets(0), before + 1);
     balanced(&sim);
 }
 
 #[test]
-fn a_packet_steered_to_a_connection_that_has_expired_opens_one_where_it_came_in() {
+fn a_packet_steered_to_a_connection_that_has_expired_is_judged_where_it_came_in() {
     let mut policy = open_policy();
     policy.nat = masquerading_policy().nat;
     let mut sim = Sim::new(&policy, 2);
-    let (id, owner, queue) = steered(&mut sim);
+    let (host, owner, queue) = steered(&mut sim);
     // Expired, and not reclaimed yet: the steering map still names the owner.
     let later = sim.now.as_micros() + 11_000_000;
     sim.now = turnpike_conntrack::time::Tick::from_micros(later);
     assert!(!sim.shared.steering.is_empty());
     let mut burst = ArrayVec::new();
-    burst.push(HeapBuffer::new(echo_answer(id), 1));
+    burst.push(HeapBuffer::new(echo_request(host), 1));
     let mut out = Outbox::default();
-    sim.workers[queue].receive(WAN, &mut burst, sim.now, &mut out);
+    sim.workers[queue].receive(LAN, &mut burst, sim.now, &mut out);
     let (to, handover) = out.handover.pop().expect("steered");
     assert_eq!(usize::from(to.0), owner);
     let mut burst = ArrayVec::new();
@@ -116,7 +113,16 @@ fn a_packet_steered_to_a_connection_that_has_expired_opens_one_where_it_came_in(
     burst.push(handover);
     let mut out = Outbox::default();
     sim.workers[queue].take_over(&mut burst, sim.now, &mut out);
+    // There it opens another, which lives where its reply arrives.
+    let (to, handover) = out.handover.pop().expect("opened");
+    assert_eq!(usize::from(to.0), owner);
+    assert_eq!(handover.found, Found::ReplyArrives);
+    let mut burst = ArrayVec::new();
+    burst.push(handover);
+    let mut out = Outbox::default();
+    sim.workers[owner].take_over(&mut burst, sim.now, &mut out);
     assert!(out.handover.is_empty(), "and stays there");
+    assert_eq!(out.tx.len(), 1);
 }
 
 /// Rules that let in what belongs to a connection of the inside, and nothing else.

@@ -4,10 +4,11 @@ use crate::support::{KEY, plain, segment, shared, table, translated, tuple};
 use turnpike_conntrack::entry::Flags;
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
-use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, Steer, choose_source};
+use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, choose_source};
 use turnpike_conntrack::ports::{PortSpace, Sharing};
 use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::segment::L4;
+use turnpike_conntrack::steering::SteeringClaim;
 use turnpike_conntrack::table::{CommitError, NewConnection, Table, Tracked};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::timeouts::TrackingConfig;
@@ -138,14 +139,16 @@ fn two_calls_and_a_tunnel_between_the_same_ends_are_three_connections() {
 fn a_steered_call_is_found_by_what_its_packets_show() {
     let shared = shared();
     let mut table = Table::<V4>::new(WorkerId(3), 4, KEY, shared.clone());
+    let new = translated_call();
+    let original = new.pair.original;
+    let claim = SteeringClaim::new(&shared, &original, WorkerId(3));
     let new = NewConnection {
-        steer: Steer::Yes,
-        ..translated_call()
+        steered: Some(claim.expect("room in the map")),
+        ..new
     };
-    let reply = new.pair.reply;
     commit(&mut table, new).expect("room");
-    assert_eq!(shared.steering.find(&shown(reply)), Some(WorkerId(3)));
-    let flow = table.lookup(&shown(reply), T0).expect("the call");
+    assert_eq!(shared.steering.find(&shown(original)), Some(WorkerId(3)));
+    let flow = table.lookup(&shown(original), T0).expect("the call");
     table.end(flow.id, Cause::Flushed);
     assert!(shared.steering.is_empty());
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{Generation, WorkerId};
-use turnpike_conntrack::nat::Steer;
 use turnpike_conntrack::segment::{
     ACK, Checksum, FIN, IcmpQuery, L4, RST, SYN, SackOffer, Segment, TcpSegment,
 };
@@ -63,7 +62,7 @@ pub fn translated(original: Tuple<V4>, reply: Tuple<V4>) -> NewConnection<V4> {
         helper: None,
         claim: None,
         mapping: None,
-        steer: Steer::No,
+        steered: None,
         generation: Generation(1),
         rule: NONE,
     }

@@ -8,10 +8,11 @@ use crate::support::{KEY, icmp, other, plain, shared, table, tcp, translated, tu
 use turnpike_conntrack::entry::{Cached, Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowId, FlowRef, Generation, WorkerId};
-use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, Steer, choose_source};
+use turnpike_conntrack::nat::{Mapping, Pools, PortOrder, SourceRequest, choose_source};
 use turnpike_conntrack::ports::{PortSpace, Sharing};
 use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::segment::{IcmpQuery, InvalidReason};
+use turnpike_conntrack::steering::SteeringClaim;
 use turnpike_conntrack::table::{CommitError, NewConnection, Table, Tracked};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::timeouts::TrackingConfig;
@@ -377,7 +378,6 @@ fn masquerade(pools: &Pools<V4>, original: Tuple<V4>, me: WorkerId) -> NewConnec
     let chosen = choose_source(pools, &request, &distribution, me, &KEY).expect("a port");
     NewConnection {
         claim: chosen.claim,
-        steer: chosen.steer,
         ..translated(original, chosen.tuple.inverse())
     }
 }
@@ -403,72 +403,66 @@ fn an_external_port_is_held_as_long_as_the_connection_even_if_the_program_forget
     assert_eq!(ports.in_use(PortSpace::Udp), 0);
 }
 
+/// A connection whose original tuple arrives at another worker than `owner`.
+fn steered(shared: &Arc<Shared>, new: NewConnection<V4>, owner: u8) -> NewConnection<V4> {
+    let claim = SteeringClaim::new(shared, &new.pair.original, WorkerId(owner));
+    NewConnection {
+        steered: Some(claim.expect("room in the map")),
+        ..new
+    }
+}
+
 #[test]
 fn steering_lasts_as_long_as_the_connection() {
     let shared = shared();
     let mut table = Table::<V4>::new(WorkerId(3), 4, KEY, Arc::clone(&shared));
-    let new = NewConnection {
-        steer: Steer::Yes,
-        ..plain(numbered(1))
-    };
-    let id = open(&mut table, new, T0);
-    let owner = || shared.steering.find(&numbered(1).inverse());
+    let id = open(&mut table, steered(&shared, plain(numbered(1)), 3), T0);
+    assert!(table.flags(id).contains(Flags::STEERED));
+    let owner = || shared.steering.find(&numbered(1));
     assert_eq!(owner(), Some(WorkerId(3)));
-    assert_eq!(shared.steering.find(&numbered(1)), None);
+    assert_eq!(shared.steering.find(&numbered(1).inverse()), None);
     table.end(id, Cause::Flushed);
     assert_eq!(owner(), None);
     assert!(shared.steering.is_empty());
 }
 
 #[test]
-fn a_reply_tuple_steered_by_another_worker_is_a_clash() {
+fn a_reply_tuple_that_is_steered_to_another_connection_is_a_clash() {
     let shared = shared();
-    let mut a = Table::<V4>::new(WorkerId(0), 4, KEY, Arc::clone(&shared));
-    let mut b = Table::<V4>::new(WorkerId(1), 4, KEY, Arc::clone(&shared));
-    let reply = tuple(Proto(50), "198.51.100.7:0 > 203.0.113.2:0");
-    let from = |host| NewConnection {
-        steer: Steer::Yes,
-        ..translated(
-            tuple(Proto(50), &format!("10.0.0.{host}:0 > 198.51.100.7:0")),
-            reply,
-        )
-    };
-    assert!(a.commit(from(1), &other(), T0, &config()).is_ok());
-    let error = b.commit(from(2), &other(), T0, &config()).err();
+    let mut here = Table::<V4>::new(WorkerId(0), 4, KEY, Arc::clone(&shared));
+    let mut there = Table::<V4>::new(WorkerId(1), 4, KEY, Arc::clone(&shared));
+    // From outside to a published port, and from the publishing address to the same peer.
+    let inwards = tuple(Proto::UDP, "198.51.100.7:53 > 203.0.113.2:80");
+    let inside = tuple(Proto::UDP, "10.0.0.9:80 > 198.51.100.7:53");
+    open(
+        &mut there,
+        steered(&shared, translated(inwards, inside), 1),
+        T0,
+    );
+    assert!(here.is_taken(&inwards, T0));
+    let outwards = translated(tuple(Proto::UDP, "10.0.0.5:80 > 198.51.100.7:53"), inwards);
+    let error = here.commit(outwards, &udp(), T0, &config()).err();
     assert_eq!(error, Some(CommitError::NatClash));
-    assert!(b.is_empty());
-    b.check_invariants().expect("invariants");
+    assert!(here.is_empty());
+    here.check_invariants().expect("invariants");
 }
 
 #[test]
-fn a_full_steering_map_leaves_nothing_behind() {
-    let shared = Arc::new(Shared::new(1, KEY));
-    let mut table = Table::<V4>::new(WorkerId(0), 2_000, KEY, Arc::clone(&shared));
+fn a_connection_that_is_refused_leaves_no_claim_behind() {
+    let shared = shared();
+    let mut table = Table::<V4>::new(WorkerId(0), 4, KEY, Arc::clone(&shared));
     let pools = Pools::<V4>::build(None, [[203, 0, 113, 2]]);
-    let mut refused = 0;
-    for n in 1..1_000 {
-        let new = masquerade(&pools, numbered(n), WorkerId(0));
-        let new = NewConnection {
-            steer: Steer::Yes,
-            ..new
-        };
-        match table.commit(new, &udp(), T0, &config()) {
-            Ok(_) => {}
-            Err(CommitError::SteeringFull) => refused += 1,
-            Err(error) => panic!("{error:?}"),
-        }
-    }
-    assert_eq!(
-        (table.len(), shared.steering.len(), in_use(&pools)),
-        (64, 64, 64)
-    );
-    assert_eq!(refused, 999 - 64);
+    let reply = plain(numbered(9)).pair.reply;
+    open(&mut table, translated(reply, reply.inverse()), T0);
+    let new = NewConnection {
+        claim: masquerade(&pools, numbered(5), WorkerId(0)).claim,
+        ..steered(&shared, translated(numbered(5), reply), 0)
+    };
+    assert_eq!((shared.steering.len(), in_use(&pools)), (1, 1));
+    let error = table.commit(new, &udp(), T0, &config()).err();
+    assert_eq!(error, Some(CommitError::NatClash));
+    assert_eq!((shared.steering.len(), in_use(&pools)), (0, 0));
     table.check_invariants().expect("invariants");
-    table.expire(T0.after(Duration::from_secs(11)), 10_000);
-    assert_eq!(
-        (table.len(), shared.steering.len(), in_use(&pools)),
-        (0, 0, 0)
-    );
 }
 
 #[test]
@@ -562,7 +556,7 @@ fn each_family_has_its_own_table() {
         helper: None,
         claim: None,
         mapping: None,
-        steer: Steer::No,
+        steered: None,
         generation: Generation(1),
         rule: 0,
     };

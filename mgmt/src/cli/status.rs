@@ -6,7 +6,7 @@ use super::Failure;
 use super::ask::Asking;
 use super::table::{Table, duration};
 use crate::api::drops_of;
-use crate::report::Status;
+use crate::report::{Status, Worker};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -119,6 +119,16 @@ fn pools(status: &Status) -> String {
     table.render()
 }
 
+/// How many packets went to other workers, and by which way those were found.
+fn handed_over(worker: &Worker) -> String {
+    let ways = worker.handovers.iter().filter(|c| c.packets > 0);
+    let ways: Vec<_> = ways.map(|c| format!("{} {}", c.name, c.packets)).collect();
+    match ways.as_slice() {
+        [] => worker.handed_over.to_string(),
+        ways => format!("{} ({})", worker.handed_over, ways.join(", ")),
+    }
+}
+
 fn workers(status: &Status) -> String {
     let mut table = Table::new(
         &[
@@ -153,7 +163,7 @@ fn workers(status: &Status) -> String {
             w.connections_max.to_string(),
             w.rx.packets.to_string(),
             w.tx.packets.to_string(),
-            w.handed_over.to_string(),
+            handed_over(w),
             w.dropped.to_string(),
             format!("{}%", w.busy_polls.saturating_mul(100) / polls),
         ]);

@@ -11,6 +11,7 @@ use turnpike_engine::hugepages::Memory;
 use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::outbox::Found;
 use turnpike_pipeline::policy::{Action, TableKind};
 use turnpike_pipeline::program::Program;
 
@@ -303,7 +304,11 @@ fn worker(status: &gateway::WorkerStatus, gateway: &Gateway) -> Worker {
         fragments_made: counters.fragments_made.read(),
         consumed: counters.consumed.read(),
         to_host: counters.to_host.read(),
-        handed_over: counters.handed_over.read(),
+        handed_over: counters.handed_over_in_all(),
+        handovers: Found::ALL
+            .iter()
+            .map(|found| count(found.label(), counters.handed_over(*found).read()))
+            .collect(),
         taken_over: counters.taken_over.read(),
         held: counters.held.read(),
         dropped: counters.dropped_in_all(),

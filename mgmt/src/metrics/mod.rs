@@ -265,10 +265,12 @@ fn drops_and_punts(status: &Status, families: &mut Families) -> Result<(), prome
         .collect();
     let mut drops = Vec::new();
     let mut punts = Vec::new();
+    let mut handovers = Vec::new();
     for (worker, name) in status.workers.iter().zip(&names) {
         let labelled = |c: &Count| (vec![name.clone(), c.name.clone()], c.packets);
         drops.extend(worker.drops.iter().map(labelled));
         punts.extend(worker.punted.iter().map(labelled));
+        handovers.extend(worker.handovers.iter().map(labelled));
     }
     let slow = status.slow_path.drops.iter();
     drops.extend(slow.map(|c| (vec!["slow-path".to_owned(), c.name.clone()], c.packets)));
@@ -283,6 +285,12 @@ fn drops_and_punts(status: &Status, families: &mut Families) -> Result<(), prome
         "Packets given to the slow-path core, by cause.",
         &["worker", "cause"],
         &punts,
+    )?;
+    families.counter(
+        "turnpike_handovers_total",
+        "Packets given to another worker, by how that worker was found.",
+        &["worker", "found"],
+        &handovers,
     )
 }
 
@@ -498,6 +506,10 @@ mod tests {
             punted: vec![Count {
                 name: "arp".into(),
                 packets: 2,
+            }],
+            handovers: vec![Count {
+                name: "opening".into(),
+                packets: 4,
             }],
             rings: vec![Ring {
                 name: "handover".into(),

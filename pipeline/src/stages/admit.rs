@@ -7,7 +7,7 @@
 //! `martian-destination`).
 
 use crate::buffer::Buffer;
-use crate::burst::{Burst, Meta, Origin, Track, Way};
+use crate::burst::{Burst, Meta, OpeningId, Origin, Track, Way};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, PortId};
 use crate::outbox::{Outbox, Punt, PuntKind};
@@ -22,8 +22,8 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     burst: &mut Burst<B>,
     mut buf: B,
-    port: PortId,
-    origin: Origin,
+    (port, origin): (PortId, Origin),
+    opening: Option<OpeningId>,
     out: &mut Outbox<B>,
 ) {
     let length = buf.frame_len();
@@ -34,10 +34,13 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         .and_then(|p| interface_of(core, port, p));
     match origin {
         Origin::Wire => count_received(core, port, interface, length),
-        Origin::Distributed | Origin::Steered | Origin::Returned => {
-            core.counters.taken_over.add(1);
-        }
-        Origin::Reassembled | Origin::Local | Origin::Notice => {}
+        Origin::Distributed
+        | Origin::Steered
+        | Origin::Returned
+        | Origin::Opening
+        | Origin::Reassembled
+        | Origin::Local
+        | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
         core.drop_packet(buf, reason, End::bare(Ending::Drop, None));
@@ -85,6 +88,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         track,
         way: Way::Undecided,
         rule: None,
+        opening,
         verified: None,
     };
     push(core, burst, buf, meta);
@@ -117,6 +121,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
     burst: &mut Burst<B>,
     mut buf: B,
     origin: Origin,
+    opening: Option<OpeningId>,
 ) {
     match parse(&mut buf) {
         Ok(parsed) => {
@@ -133,6 +138,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 },
                 way: Way::Undecided,
                 rule: None,
+                opening,
                 verified: None,
             };
             push(core, burst, buf, meta);

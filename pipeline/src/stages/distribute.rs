@@ -37,13 +37,14 @@ pub fn run<B: Buffer, W>(
         }
         let interface = parsed.and_then(|parsed| interface_of(core, port, &parsed));
         count_received(core, port, interface, buf.frame_len());
-        core.counters.handed_over.add(1);
+        core.counters.handed_over(Found::ByHash).add(1);
         out.handover.push((
             owner,
             Handover {
                 buf,
-                port,
+                port: Some(port),
                 found: Found::ByHash,
+                opening: None,
             },
         ));
     }

@@ -46,11 +46,12 @@ pub fn settle<B: Buffer, W: Witness<B>>(
         }
         Fate::Handover(worker, found) => {
             if let Some((buf, meta)) = burst.take(slot) {
-                core.counters.handed_over.add(1);
+                core.counters.handed_over(found).add(1);
                 let handover = Handover {
                     buf,
-                    port: meta.port,
+                    port: (!meta.origin.is_local()).then_some(meta.port),
                     found,
+                    opening: core.departing.take(),
                 };
                 out.handover.push((worker, handover));
             }

@@ -216,6 +216,14 @@ impl Sim {
             .sum()
     }
 
+    /// Whether ports of this address are given to connections.
+    pub fn pools(&self, address: IpAddr) -> bool {
+        match address {
+            IpAddr::V4(ip) => self.program.pools4.ports(ip.octets()).is_some(),
+            IpAddr::V6(ip) => self.program.pools6.ports(ip.octets()).is_some(),
+        }
+    }
+
     /// Both sides of the books: what came in and was made, and what became of it.
     pub fn books(&self) -> (u64, u64) {
         let all = || self.counters.iter().chain([&self.slow_counters]);

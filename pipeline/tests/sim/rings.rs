@@ -32,6 +32,8 @@ pub struct Rings {
     room: usize,
     /// How many frames in a hundred find the transmit queue full.
     lossy: usize,
+    /// Packets that were judged, and then found no room on their way to the owner-to-be.
+    pub lost_openings: u64,
     pub emerged: Vec<Emerged>,
 }
 
@@ -44,6 +46,7 @@ impl Rings {
             returns: (0..workers).map(|_| VecDeque::new()).collect(),
             room,
             lossy,
+            lost_openings: 0,
             emerged: Vec::new(),
         }
     }
@@ -76,6 +79,7 @@ impl Rings {
             if ring.len() < self.room {
                 ring.push_back(handover);
             } else {
+                self.lost_openings += u64::from(handover.opening.is_some());
                 worker.count_drop(handover.buf, DropReason::HandoverRingFull);
             }
         }
@@ -98,6 +102,12 @@ impl Rings {
         for (worker, message) in out.to_worker {
             self.returns[usize::from(worker.0)].push_back(message);
         }
+    }
+
+    /// How many connections are on their way to the worker that is to own them.
+    pub fn openings(&self) -> u64 {
+        let all = self.handovers.iter().flatten();
+        all.map(|h| u64::from(h.opening.is_some())).sum()
     }
 
     /// Empties a part of one ring; whether there was anything to do.

@@ -11,6 +11,7 @@ use turnpike_pipeline::buffer::HeapBuffer;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{PortId, RuleId};
 use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::outbox::Found;
 use turnpike_pipeline::packet::arp::{self, ArpKind, Station};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
 use turnpike_pipeline::packet::fragment::fragment;
@@ -65,7 +66,12 @@ impl Seen {
             "probed",
             "translated",
             "dropped",
-            "handed over",
+            "hash",
+            "owner",
+            "returned",
+            "opening",
+            "crossed",
+            "books of what is held",
             "reassembled",
             "cut",
             "evicted",
@@ -98,6 +104,9 @@ pub struct World {
     records: HashMap<u64, Record>,
     tally: HashMap<RuleId, u64>,
     token: u64,
+    /// How many connections were judged by one program and entered under another: their rules have
+    /// counted, and the ends of their packets name none.
+    crossed: u64,
     pub seen: Seen,
 }
 
@@ -129,6 +138,7 @@ impl World {
             records: HashMap::new(),
             tally: HashMap::new(),
             token: 0,
+            crossed: 0,
             seen: Seen::default(),
         }
     }
@@ -152,7 +162,14 @@ impl World {
     pub fn rest(&mut self) {
         self.rings.settle(&mut self.sim, &mut self.random);
         self.collect();
-        checks::at_rest(&mut self.sim, &self.tally);
+        let unnamed = self.crossed + self.rings.lost_openings;
+        checks::at_rest(&mut self.sim, &self.tally, unnamed);
+        for worker in &mut self.sim.workers {
+            worker.conntrack_mut().v4.expire(self.sim.now, usize::MAX);
+            worker.conntrack_mut().v6.expire(self.sim.now, usize::MAX);
+        }
+        let held = checks::holds(&self.sim);
+        self.seen.note("books of what is held", u64::from(held));
     }
 
     /// The end of the world: what the gateway itself has counted.
@@ -164,8 +181,12 @@ impl World {
             self.seen.note("expired", table.expired());
         }
         for counters in &self.sim.counters {
-            self.seen.note("handed over", counters.handed_over.read());
+            for found in Found::ALL {
+                self.seen
+                    .note(found.label(), counters.handed_over(found).read());
+            }
         }
+        self.seen.note("crossed", self.crossed);
         let slow = &self.sim.slow_counters;
         let counts = self.sim.shared.expectations.counts();
         self.seen.note("announced", counts.created);
@@ -374,6 +395,7 @@ impl World {
 
     fn reload(&mut self) {
         self.collect();
+        self.crossed += self.rings.openings();
         if self.random.chance(70) {
             self.chosen = random_policy(&mut self.random);
         }

@@ -26,7 +26,7 @@ pub(super) fn meets<F: Stack, W>(
     incoming: &Tuple<F>,
 ) -> Option<Expected<F>> {
     match meta.origin {
-        Origin::Notice => None,
+        Origin::Notice | Origin::Opening => None,
         Origin::Wire
         | Origin::Distributed
         | Origin::Steered
@@ -81,11 +81,10 @@ pub(super) fn source<F: Stack, B: Buffer, W>(
             };
             let view = View { outgoing, ..*view };
             let claim = own_port(core, &view)?;
-            let as_it_is = nat::as_it_is(core, &view, out_interface);
-            Ok(nat::Source { claim, ..as_it_is })
+            Ok(nat::Source { claim, outgoing })
         }
         (Some(Source::Keep | Source::Address(_) | Source::Endpoint(..)), _) => {
-            Ok(nat::as_it_is(core, view, out_interface))
+            Ok(nat::as_it_is(view))
         }
     }
 }

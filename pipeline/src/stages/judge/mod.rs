@@ -35,7 +35,7 @@ use crate::stages::view::View;
 use crate::witness::Witness;
 use crate::worker::Core;
 
-use open::open;
+use open::{arrive, open};
 use owner::look_again;
 use route::{Routed, leaves_its_link, route, speaks_for_others};
 
@@ -115,6 +115,9 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         }
         Track::Missed | Track::Opening(_) => {
             meta.track = Track::Opening(ConnState::New);
+            if let Some(opening) = core.opening(meta).and_then(F::opening) {
+                return arrive::<F, B, W>(core, buf, meta, opening);
+            }
             open::<F, B, W>(core, buf, meta, &incoming, out)
         }
         Track::Exempt | Track::Invalid => {
@@ -262,13 +265,22 @@ fn remember<F: Stack, W>(
     cached.in_interface = in_interface_bits(meta);
     cached.outcome = judged.outcome.0;
     cached.next_hop = judgement.way.to_bits();
+    table.set_cached(flow, cached);
+    keep_deltas::<F, W>(core, flow);
+}
+
+/// Keeps what the flow's translation does to checksums.
+fn keep_deltas<F: Stack, W>(core: &mut Core<W>, flow: FlowRef) {
+    let table = F::table_mut(&mut core.conntrack);
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
     let deltas = rewrite::Deltas::between(&view.incoming, &view.outgoing);
-    cached.deltas = Deltas {
-        l3: deltas.l3.to_bits(),
-        l4: deltas.l4.to_bits(),
-    };
-    table.set_cached(flow, cached);
+    table.set_deltas(
+        flow,
+        Deltas {
+            l3: deltas.l3.to_bits(),
+            l4: deltas.l4.to_bits(),
+        },
+    );
 }
 
 /// The interface as a flow's entry keeps it; the gateway itself is one more.

@@ -1,16 +1,22 @@
-//! Opening a connection: translated, judged, and only then entered in the table.
+//! Opening a connection: translated, judged, and only then entered in the table, here or at the
+//! worker where its reply arrives.
 
 use turnpike_conntrack::entry::NONE;
-use turnpike_conntrack::ids::{ConnState, Direction, FlowRef};
+use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
+use turnpike_conntrack::nat::other_source_port;
+use turnpike_conntrack::steering::{SteeringClaim, SteeringError};
 use turnpike_conntrack::table::{CommitError, NewConnection};
-use turnpike_conntrack::tuple::{Tuple, TuplePair};
+use turnpike_conntrack::tuple::{Address, Tuple, TuplePair};
 
-use super::{announced, judge, remember};
+use super::owner::{distribution, home};
+use super::route::route;
+use super::{accepted, announced, judge, keep_deltas, remember};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
-use crate::outbox::Outbox;
+use crate::opening::Opening;
+use crate::outbox::{Found, Outbox};
 use crate::packet::segment::segment;
 use crate::stages::family::Stack;
 use crate::stages::fate::Fate;
@@ -53,19 +59,95 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
         Err(reason) => return Fate::Drop(reason),
     };
     let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
-    let new = NewConnection {
-        pair: TuplePair {
-            original: view.incoming,
-            reply: source.outgoing.inverse(),
+    let opening = Opening {
+        new: NewConnection {
+            pair: TuplePair {
+                original: view.incoming,
+                reply: source.outgoing.inverse(),
+            },
+            expected,
+            helper: None,
+            claim: source.claim,
+            mapping: nat::mapping(core, &view),
+            steered: None,
+            generation: core.program.generation,
+            rule: rule.unwrap_or(NONE),
         },
-        expected,
-        helper: None,
-        claim: source.claim,
-        mapping: nat::mapping(core, &view),
-        steer: source.steer,
-        generation: core.program.generation,
-        rule: rule.unwrap_or(NONE),
+        fasttrack: judgement.filter.is_some_and(|judged| judged.fasttrack),
     };
+    let home = home(
+        core,
+        meta,
+        out_interface(core, meta),
+        &opening.new.pair.reply,
+    );
+    if home != core.id {
+        return depart(core, opening, home);
+    }
+    match enter::<F, B, W>(core, buf, meta, opening.new) {
+        Ok(flow) => {
+            remember::<F, W>(core, meta, flow, state, &judgement);
+            Fate::Pass
+        }
+        Err(reason) => Fate::Drop(reason),
+    }
+}
+
+/// Sends a packet with the connection it opens to the worker where the reply arrives.
+///
+/// Its original tuple is spoken for before it leaves, by the one worker where that tuple arrives:
+/// whatever comes behind follows, and nothing else can be opened with it.
+fn depart<F: Stack, W>(core: &mut Core<W>, mut opening: Opening<F>, home: WorkerId) -> Fate {
+    let claim = SteeringClaim::new(core.conntrack.shared(), &opening.new.pair.original, home);
+    match claim {
+        Ok(claim) => opening.new.steered = Some(claim),
+        Err(SteeringError::Full) => return Fate::Drop(DropReason::SteeringFull),
+        Err(SteeringError::Occupied) => return Fate::Drop(DropReason::NatClash),
+    }
+    core.departing = Some(F::any(opening));
+    Fate::Handover(home, Found::ReplyArrives)
+}
+
+/// Enters a connection that another worker has judged; its rules are counted there.
+///
+/// No outcome is kept: it would be the other worker's, so the next packet is judged here.
+pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    opening: Opening<F>,
+) -> Fate {
+    let Opening { new, fasttrack } = opening;
+    meta.rule = core.program.lasting.rule(new.rule);
+    let destination = new.pair.outgoing(Direction::Original).dst.to_ip();
+    let fate = match route(core, meta, destination) {
+        Ok(routed) => accepted(meta, &routed, destination),
+        Err(fate) => fate,
+    };
+    if fate != Fate::Pass {
+        return fate;
+    }
+    match enter::<F, B, W>(core, buf, meta, new) {
+        Ok(flow) => {
+            let table = F::table_mut(&mut core.conntrack);
+            if fasttrack {
+                table.set_fasttracked(flow.id);
+            }
+            keep_deltas::<F, W>(core, flow);
+            Fate::Pass
+        }
+        Err(reason) => Fate::Drop(reason),
+    }
+}
+
+/// Takes a connection into the table of this worker, where its reply arrives.
+fn enter<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    mut new: NewConnection<F>,
+) -> Result<FlowRef, DropReason> {
+    give_way(core, meta, &mut new);
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
     let config = core.program.tracking_config;
@@ -76,17 +158,33 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
                 id,
                 direction: Direction::Original,
             };
-            meta.track = Track::Known(flow, state);
-            remember::<F, W>(core, meta, flow, state, &judgement);
-            Fate::Pass
+            meta.track = Track::Known(flow, table.state(flow));
+            Ok(flow)
         }
-        Err(error) => Fate::Drop(match error {
-            CommitError::TableFull => DropReason::TableFull,
-            CommitError::IndexFull => DropReason::IndexFull,
-            CommitError::SteeringFull => DropReason::SteeringFull,
-            CommitError::NatClash => DropReason::NatClash,
-            CommitError::ExpectationGone => DropReason::ExpectationGone,
-        }),
+        Err(CommitError::TableFull) => Err(DropReason::TableFull),
+        Err(CommitError::IndexFull) => Err(DropReason::IndexFull),
+        Err(CommitError::NatClash) => Err(DropReason::NatClash),
+        Err(CommitError::ExpectationGone) => Err(DropReason::ExpectationGone),
+    }
+}
+
+/// Gives a connection another source port if a live one has its reply tuple, so that both live.
+///
+/// That happens when one client reaches one server in two ways, by its own address and by an
+/// address that is translated to it, from the same port. Linux changes the port, too. What holds
+/// an external port was given one that is free, and an announced connection has its own.
+fn give_way<F: Stack, W>(core: &Core<W>, meta: &Meta, new: &mut NewConnection<F>) {
+    let table = F::table(&core.conntrack);
+    let reply = &new.pair.reply;
+    if new.claim.is_some() || new.expected.is_some() || !table.is_taken(reply, core.now) {
+        return;
+    }
+    let taken = |reply: &Tuple<F>| table.is_taken(reply, core.now);
+    let key = &core.conntrack.shared().key;
+    let other = distribution(core, meta, out_interface(core, meta))
+        .and_then(|distribution| other_source_port(reply, distribution, core.id, key, taken));
+    if let Some(port) = other {
+        new.pair.reply.dst_port = port;
     }
 }
 

@@ -1,11 +1,14 @@
 //! Which worker a packet belongs to that no flow here was found for.
 
 use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::Tuple;
 
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Origin, Track};
+use crate::drops::DropReason;
+use crate::ids::IfaceId;
 use crate::outbox::Found;
 use crate::packet::quoted::connection_key;
 use crate::packet::segment::segment;
@@ -34,8 +37,11 @@ pub(super) fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
         };
         return Fate::Pass;
     }
-    if let Some((owner, found)) = elsewhere::<F, W>(core, meta, &key, is_error) {
-        return Fate::Handover(owner, found);
+    match elsewhere::<F, W>(core, meta, &key, is_error) {
+        Fate::Pass => {}
+        fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(..)) => {
+            return fate;
+        }
     }
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
@@ -51,34 +57,77 @@ pub(super) fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     Fate::Pass
 }
 
-/// The other worker that owns the connection of a received packet, or may open one with it.
+/// Hands a packet over to the worker that owns its connection, or where one may be opened.
 ///
-/// A connection is opened where its packets arrive: a packet that was steered to a worker whose
-/// connection has ended meanwhile goes back to where it came from, and stays there.
-fn elsewhere<F: Stack, W>(
-    core: &Core<W>,
-    meta: &Meta,
-    key: &Tuple<F>,
-    is_error: bool,
-) -> Option<(WorkerId, Found)> {
-    let by_hash = || {
+/// A connection is judged where its packets arrive: a packet that was steered to a worker whose
+/// connection has ended meanwhile goes back to where it came from, unless that one, or somebody
+/// else, has steered it anew.
+fn elsewhere<F: Stack, W>(core: &mut Core<W>, meta: &Meta, key: &Tuple<F>, is_error: bool) -> Fate {
+    let here = core.id;
+    let by_hash = |core: &Core<W>| {
         let port = core.program.interfaces.port(meta.port)?;
         Some(port.distribution.worker(key))
     };
+    // A call that nobody knows is a tunnel's.
+    let tunnel = key.without_call();
+    let find = |core: &Core<W>| {
+        let steering = &core.conntrack.shared().steering;
+        let of_tunnel = || steering.find(&tunnel).filter(|_| key.has_call());
+        steering.find(key).or_else(of_tunnel)
+    };
+    let mut steered = find(core);
+    if steered == Some(here) {
+        // This worker has no such connection; an expired one may hold the place still.
+        let table = F::table_mut(&mut core.conntrack);
+        table.reclaim_expired(key, core.now);
+        table.reclaim_expired(&tunnel, core.now);
+        steered = find(core);
+    }
     let (owner, found) = match meta.origin {
         Origin::Wire | Origin::Distributed | Origin::Reassembled => {
-            let steering = &core.conntrack.shared().steering;
-            let tunnel = || steering.find(&key.without_call());
-            let steered = steering
-                .find(key)
-                .or_else(|| key.has_call().then(tunnel).flatten());
             // Ports hash an ICMP error by its own addresses, so it seldom arrives where its flow
             // lives.
-            let owner = steered.or_else(|| is_error.then(by_hash).flatten())?;
+            let owner = steered.or_else(|| by_hash(core).filter(|_| is_error));
             (owner, Found::AsOwner)
         }
-        Origin::Steered if !is_error => (by_hash()?, Found::NoLongerOwner),
-        Origin::Steered | Origin::Returned | Origin::Local | Origin::Notice => return None,
+        Origin::Returned | Origin::Local => (steered, Found::AsOwner),
+        Origin::Steered if is_error => (None, Found::AsOwner),
+        Origin::Steered => match steered {
+            // Its connection is on the way here behind it, or another tuple has its fingerprint.
+            Some(owner) if owner == here => return Fate::Drop(DropReason::NatClash),
+            Some(owner) => (Some(owner), Found::AsOwner),
+            None => (by_hash(core), Found::NoLongerOwner),
+        },
+        Origin::Opening | Origin::Notice => (None, Found::AsOwner),
     };
-    (owner != core.id).then_some((owner, found))
+    match owner.filter(|owner| *owner != here) {
+        Some(owner) => Fate::Handover(owner, found),
+        None => Fate::Pass,
+    }
+}
+
+/// The worker at which the reply to a connection arrives, and where it therefore lives.
+///
+/// What is for the gateway itself is answered from here; it lives where a packet with its reply
+/// tuple would arrive by the way it came, so that equal ones meet.
+pub(super) fn home<F: Stack, W>(
+    core: &Core<W>,
+    meta: &Meta,
+    out_interface: Option<IfaceId>,
+    reply: &Tuple<F>,
+) -> WorkerId {
+    distribution(core, meta, out_interface).map_or(core.id, |port| port.worker(reply))
+}
+
+/// How the port that the reply comes in by distributes.
+pub(super) fn distribution<'a, W>(
+    core: &'a Core<W>,
+    meta: &Meta,
+    out_interface: Option<IfaceId>,
+) -> Option<&'a Distribution> {
+    let interfaces = &core.program.interfaces;
+    let interface = interfaces.find(out_interface.or(meta.in_interface)?)?;
+    interfaces
+        .port(interface.port)
+        .map(|port| &*port.distribution)
 }

@@ -1,8 +1,7 @@
 //! Where a new connection seems to come from: src-nat, masquerade, netmap, same, mappings.
 
 use turnpike_conntrack::nat::{
-    Mapping, NatError, PortOrder, PortTaken, SourceRequest, Steer, choose_source, keep_source,
-    steer,
+    Mapping, NatError, PortOrder, PortTaken, SourceRequest, choose_free_source, keep_source,
 };
 use turnpike_conntrack::ports::{PortClaim, Sharing};
 use turnpike_conntrack::tuple::{Address, Tuple};
@@ -27,8 +26,6 @@ pub struct Source<F: Stack> {
     pub outgoing: Tuple<F>,
     /// The external port held, if one is.
     pub claim: Option<PortClaim>,
-    /// Whether the reply has to be steered to this worker.
-    pub steer: Steer,
 }
 
 /// What the rules want a source to become.
@@ -47,7 +44,7 @@ pub fn source<F: Stack, B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Result<Source<F>, DropReason> {
     let meta = packet.1;
-    let untranslated = as_it_is(core, view, out_interface);
+    let untranslated = as_it_is(view);
     let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
         return Ok(untranslated);
     };
@@ -131,15 +128,10 @@ fn decided<F: Stack>(
 }
 
 /// A connection that leaves as `view` shows it, and holds no port.
-pub fn as_it_is<F: Stack, W>(
-    core: &Core<W>,
-    view: &View<F>,
-    out_interface: Option<IfaceId>,
-) -> Source<F> {
+pub fn as_it_is<F: Stack>(view: &View<F>) -> Source<F> {
     Source {
         outgoing: view.outgoing,
         claim: None,
-        steer: steering(core, &view.outgoing, out_interface),
     }
 }
 
@@ -188,11 +180,12 @@ fn choose<F: Stack, W>(
     let port = port.ok_or(DropReason::InterfaceDown)?;
     let key = &core.conntrack.shared().key;
     let pools = F::pools(&core.program);
-    match choose_source(pools, &request, &port.distribution, core.id, key) {
+    let table = F::table(&core.conntrack);
+    let taken = |reply: &Tuple<F>| table.is_taken(reply, core.now);
+    match choose_free_source(pools, &request, &port.distribution, core.id, key, taken) {
         Ok(chosen) => Ok(Source {
             outgoing: chosen.tuple,
             claim: chosen.claim,
-            steer: chosen.steer,
         }),
         Err(NatError::PortsExhausted) => Err(DropReason::NatPortsExhausted),
         Err(NatError::NoPool) => Err(DropReason::NatNoAddress),
@@ -215,12 +208,7 @@ fn netmap<F: Stack, W>(
     let key = &core.conntrack.shared().key;
     let claim = keep_source(F::pools(&core.program), &outgoing, inside, key);
     let claim = claim.map_err(|PortTaken| DropReason::NatClash)?;
-    let steer = steering(core, &outgoing, Some(out_interface));
-    Ok(Source {
-        outgoing,
-        claim,
-        steer,
-    })
+    Ok(Source { outgoing, claim })
 }
 
 /// Which port the deciding rule wants tried first.
@@ -230,19 +218,4 @@ fn order<W>(core: &mut Core<W>, rule: Option<RuleId>) -> PortOrder {
         Some(PortChoice::Random) => PortOrder::Random(core.random.number()),
         Some(PortChoice::Preserved) | None => PortOrder::Preserve,
     }
-}
-
-/// Whether replies of a connection would land on another worker if nobody told them.
-fn steering<F: Stack, W>(
-    core: &Core<W>,
-    outgoing: &Tuple<F>,
-    out_interface: Option<IfaceId>,
-) -> Steer {
-    let interfaces = &core.program.interfaces;
-    let port = out_interface
-        .and_then(|i| interfaces.find(i))
-        .and_then(|i| interfaces.port(i.port));
-    port.map_or(Steer::No, |port| {
-        steer(&port.distribution, &outgoing.inverse(), core.id)
-    })
 }
