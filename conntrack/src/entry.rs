@@ -36,6 +36,8 @@ impl Flags {
     pub const EXPECTED: Self = Self(1 << 7);
     /// Its original tuple is in the steering map.
     pub const STEERED: Self = Self(1 << 8);
+    /// Its source is translated to whatever address the gateway has there: it ends with that one.
+    pub const MASQUERADED: Self = Self(1 << 9);
     // Bits 10 and 11: an outdated judgement per direction, see `Hot::is_outdated`.
     // Bits 12..16: the cached connection state per direction, see `Hot::cached`.
 

@@ -188,6 +188,12 @@ impl<F: Family> Table<F> {
         self.note_if_changed(id, before);
     }
 
+    /// Notes that a connection was masqueraded.
+    pub fn set_masqueraded(&mut self, id: FlowId) {
+        let hot = &mut self.hot[at(id)];
+        hot.flags = hot.flags.with(Flags::MASQUERADED);
+    }
+
     /// A connection's mark.
     pub fn mark(&self, id: FlowId) -> u32 {
         self.hot[at(id)].mark

@@ -13,6 +13,7 @@ pub mod ids;
 pub mod interfaces;
 pub mod lists;
 pub mod log;
+pub mod masquerade;
 pub mod nexthop;
 pub mod opening;
 pub mod outbox;

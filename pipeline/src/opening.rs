@@ -16,6 +16,8 @@ pub struct Opening<F: Family> {
     pub new: NewConnection<F>,
     /// Whether a rule has fasttracked it.
     pub fasttrack: bool,
+    /// Whether it goes out with whatever address the gateway has there.
+    pub masqueraded: bool,
 }
 
 /// An opening of either family.

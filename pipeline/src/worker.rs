@@ -21,6 +21,7 @@ use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, PortId};
 use crate::log::Budget;
+use crate::masquerade::{Sweep, addresses_went};
 use crate::nexthop::{Neighbours, NextHops};
 use crate::opening::AnyOpening;
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
@@ -67,6 +68,8 @@ pub struct Core<W> {
     pub(crate) departing: Option<AnyOpening>,
     /// What came with the packets of this burst whose connections are to be opened here.
     arriving: ArrayVec<Option<AnyOpening>, BURST_MAX>,
+    /// Through either table, after an address has gone.
+    sweeps: (Sweep, Sweep),
     pub(crate) witness: W,
 }
 
@@ -155,6 +158,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             random,
             departing: None,
             arriving: ArrayVec::new(),
+            sweeps: Default::default(),
             witness,
         };
         Self {
@@ -274,17 +278,29 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         if let Some(counters) = core.program.rule_counters(core.id) {
             core.outcomes.clear(counters);
         }
+        if addresses_went(&core.program, &program) {
+            core.sweeps = (Sweep::whole(), Sweep::whole());
+        }
         core.program = program;
     }
 
-    /// What is done between bursts, each millisecond or so: bounded expiry, and rule counters
-    /// brought up to date.
+    /// What is done between bursts, each millisecond or so: expiry and what a reload has ended,
+    /// both bounded, and rule counters brought up to date.
     pub fn housekeeping(&mut self, now: Tick) {
         self.core.now = now;
         self.core.conntrack.v4.expire(now, EXPIRE_BUDGET);
         self.core.conntrack.v6.expire(now, EXPIRE_BUDGET);
+        self.sweep(now);
         self.core.conntrack.sweep_expectations(now, EXPIRE_BUDGET);
         self.fold();
+    }
+
+    /// Ends connections that go out with an address which a reload has taken away.
+    fn sweep(&mut self, now: Tick) {
+        let core = &mut self.core;
+        let (v4, v6) = &mut core.sweeps;
+        v4.go_on(&mut core.conntrack.v4, &core.program, now);
+        v6.go_on(&mut core.conntrack.v6, &core.program, now);
     }
 
     /// Makes the shared rule counters exact at this moment.

@@ -10,12 +10,13 @@ use sim::{
     rule, states,
 };
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ports::PortSpace;
 use turnpike_conntrack::tuple::{Proto, V4};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
 use turnpike_pipeline::packet::quoted::quoted;
-use turnpike_pipeline::policy::{Action, AddressRange, Matchers, PortSet, Translation};
+use turnpike_pipeline::policy::{Action, AddressRange, Matchers, Policy, PortSet, Translation};
 use turnpike_pipeline::witness::Ending;
 
 #[test]
@@ -444,4 +445,94 @@ fn with_two_workers_what_has_no_port_is_steered_to_its_owner() {
     let handed_over: u64 = sim.counters.iter().map(|c| c.handed_over_in_all()).sum();
     assert!(handed_over > 0, "some replies hash to the other worker");
     balanced(&sim);
+}
+
+/// The policy with `wan` at another address, as a reload after a new lease would have it.
+fn renumbered(policy: &Policy) -> Policy {
+    let mut policy = policy.clone();
+    policy.interfaces[1].addresses = vec!["203.0.113.77/24".parse().unwrap()];
+    policy
+}
+
+#[test]
+fn a_masqueraded_connection_ends_with_the_gateways_address_and_its_next_packet_opens_another() {
+    let policy = masquerading_policy();
+    let mut sim = Sim::new(&policy, 2);
+    let datagram = |host| udp(LAN, &format!("192.168.88.{host}:4000"), "198.51.100.7:53");
+    for host in 10..30 {
+        sim.inject(LAN, datagram(host));
+    }
+    let renumbered = renumbered(&policy);
+    sim.reload(&renumbered);
+    // Nothing was swept yet: what leaves, leaves with the new address all the same.
+    for host in 10..20 {
+        let sent = one(&sim.inject(LAN, datagram(host)), WAN);
+        assert!(
+            sent.words().starts_with("203.0.113.77:"),
+            "{}",
+            sent.words()
+        );
+    }
+    assert_eq!(sim.connections(), 20);
+    // The others go by themselves, with their ports and places.
+    sim.advance(1);
+    assert_eq!(sim.connections(), 10);
+    let old = sim.program.pools4.ports([203, 0, 113, 2]);
+    assert!(old.is_none(), "nobody is given ports of the old address");
+    sim.reload(&policy);
+    let ports = sim.program.pools4.ports([203, 0, 113, 2]).unwrap();
+    assert_eq!(ports.in_use(PortSpace::Udp), 0);
+    balanced(&sim);
+}
+
+#[test]
+fn answers_and_errors_to_a_lost_address_reach_nobody_through_the_old_connection() {
+    let policy = masquerading_policy();
+    let mut sim = Sim::new(&policy, 1);
+    let out = sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:53"));
+    let out = one(&out, WAN);
+    sim.reload(&renumbered(&policy));
+    let spec = IcmpSpec {
+        kind: 3,
+        code: 3,
+        ..IcmpSpec::default()
+    };
+    let quote = &out.frame[usize::from(out.parsed.l3)..];
+    let error = Craft::icmp(ip("192.0.2.1"), ip("203.0.113.2"), spec).unwrap();
+    let sent = sim.inject(WAN, to_gateway(WAN, error.payload(quote)));
+    assert!(sent.iter().all(|(port, _)| *port != LAN));
+    assert_eq!(sim.last_end().state, Some(ConnState::Invalid));
+    assert_eq!(
+        sim.connections(),
+        0,
+        "the first packet that meets it ends it"
+    );
+    let answer = udp(WAN, "198.51.100.7:53", "203.0.113.2:4000");
+    let sent = sim.inject(WAN, answer);
+    assert!(sent.iter().all(|(port, _)| *port != LAN));
+    balanced(&sim);
+}
+
+#[test]
+fn a_connection_that_a_rule_gave_its_address_survives_the_loss_of_an_interfaces() {
+    let mut policy = open_policy();
+    let address = ip("203.0.113.2");
+    let to = Translation {
+        addresses: Some(AddressRange {
+            first: address,
+            last: address,
+        }),
+        ports: None,
+    };
+    policy.nat.chains[1]
+        .rules
+        .push(rule(Matchers::default(), Action::SrcNat(to)));
+    let mut sim = Sim::new(&policy, 1);
+    let datagram = || udp(LAN, "192.168.88.10:4000", "198.51.100.7:53");
+    sim.inject(LAN, datagram());
+    sim.reload(&renumbered(&policy));
+    sim.advance(1);
+    let sent = one(&sim.inject(LAN, datagram()), WAN);
+    assert_eq!(sent.words(), "203.0.113.2:4000 > 198.51.100.7:53");
+    assert_eq!(sim.connections(), 1);
 }

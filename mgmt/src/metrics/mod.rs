@@ -3,12 +3,13 @@
 //! Names follow Prometheus's practice: `turnpike_…_total` for what only grows, base units, labels
 //! of bounded number. A rule is labelled by `table/chain/N` and the beginning of its comment.
 
+mod causes;
 mod families;
 mod pools;
 
 use prometheus::{Encoder, TextEncoder};
 
-use crate::report::{Count, Interface, Rule, Status, Worker};
+use crate::report::{Interface, Rule, Status, Worker};
 use families::Families;
 
 /// The longest comment in a label, in characters.
@@ -23,7 +24,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     process(status, &mut families)?;
     interfaces(status, &mut families)?;
     workers(status, &mut families)?;
-    drops_and_punts(status, &mut families)?;
+    causes::add(status, &mut families)?;
     slow_path(status, &mut families)?;
     expectations(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
@@ -257,43 +258,6 @@ fn workers(status: &Status, families: &mut Families) -> Result<(), prometheus::E
     Ok(())
 }
 
-fn drops_and_punts(status: &Status, families: &mut Families) -> Result<(), prometheus::Error> {
-    let names: Vec<String> = status
-        .workers
-        .iter()
-        .map(|w| w.worker.to_string())
-        .collect();
-    let mut drops = Vec::new();
-    let mut punts = Vec::new();
-    let mut handovers = Vec::new();
-    for (worker, name) in status.workers.iter().zip(&names) {
-        let labelled = |c: &Count| (vec![name.clone(), c.name.clone()], c.packets);
-        drops.extend(worker.drops.iter().map(labelled));
-        punts.extend(worker.punted.iter().map(labelled));
-        handovers.extend(worker.handovers.iter().map(labelled));
-    }
-    let slow = status.slow_path.drops.iter();
-    drops.extend(slow.map(|c| (vec!["slow-path".to_owned(), c.name.clone()], c.packets)));
-    families.counter(
-        "turnpike_dropped_packets_total",
-        "Packets dropped, by reason.",
-        &["worker", "reason"],
-        &drops,
-    )?;
-    families.counter(
-        "turnpike_punted_packets_total",
-        "Packets given to the slow-path core, by cause.",
-        &["worker", "cause"],
-        &punts,
-    )?;
-    families.counter(
-        "turnpike_handovers_total",
-        "Packets given to another worker, by how that worker was found.",
-        &["worker", "found"],
-        &handovers,
-    )
-}
-
 fn slow_path(status: &Status, families: &mut Families) -> Result<(), prometheus::Error> {
     let slow = &status.slow_path;
     let counters = [
@@ -488,7 +452,7 @@ fn rule_counters(rules: &[Rule], families: &mut Families) -> Result<(), promethe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{DeviceErrors, Pool, Ring, Traffic};
+    use crate::report::{Count, DeviceErrors, Pool, Ring, Traffic};
     use std::io::Write;
     use std::process::{Command, Stdio};
 

@@ -81,7 +81,8 @@ pub(super) fn source<F: Stack, B: Buffer, W>(
             };
             let view = View { outgoing, ..*view };
             let claim = own_port(core, &view)?;
-            Ok(nat::Source { claim, outgoing })
+            let as_it_is = nat::as_it_is(&view);
+            Ok(nat::Source { claim, ..as_it_is })
         }
         (Some(Source::Keep | Source::Address(_) | Source::Endpoint(..)), _) => {
             Ok(nat::as_it_is(view))

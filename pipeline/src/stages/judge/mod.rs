@@ -23,6 +23,7 @@ use turnpike_conntrack::tuple::{Address, V4, V6};
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
+use crate::masquerade::has_lapsed;
 use crate::nexthop::CachedWay;
 use crate::outbox::{ErrorKind, Outbox, PuntKind};
 use crate::packet::echo;
@@ -89,6 +90,14 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             }
         }
     }
+    if lapse::<F, W>(core, meta) {
+        match look_again::<F, B, W>(core, buf, meta) {
+            Fate::Pass => {}
+            fate @ (Fate::Drop(_) | Fate::Refuse(..) | Fate::Reject(_) | Fate::Handover(..)) => {
+                return fate;
+            }
+        }
+    }
     match meta.track {
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
@@ -130,6 +139,22 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             judge(core, buf, meta, &View::plain(incoming), state, out).fate
         }
     }
+}
+
+/// Ends the packet's connection if the gateway has lost the address that it goes out with: whether
+/// the packet has none any more.
+fn lapse<F: Stack, W>(core: &mut Core<W>, meta: &mut Meta) -> bool {
+    let (Track::Known(flow, _) | Track::Related(flow)) = meta.track else {
+        return false;
+    };
+    let table = F::table(&core.conntrack);
+    let address = table.pair(flow.id).reply.dst;
+    if !has_lapsed(&core.program, table.flags(flow.id), address) {
+        return false;
+    }
+    F::table_mut(&mut core.conntrack).end(flow.id, Cause::AddressGone);
+    meta.track = Track::Missed;
+    true
 }
 
 /// What judging a packet came to, and what is worth remembering of it.

@@ -1,7 +1,7 @@
 //! Opening a connection: translated, judged, and only then entered in the table, here or at the
 //! worker where its reply arrives.
 
-use turnpike_conntrack::entry::NONE;
+use turnpike_conntrack::entry::{Flags, NONE};
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
 use turnpike_conntrack::nat::other_source_port;
 use turnpike_conntrack::steering::{SteeringClaim, SteeringError};
@@ -15,6 +15,7 @@ use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
+use crate::masquerade::has_lapsed;
 use crate::opening::Opening;
 use crate::outbox::{Found, Outbox};
 use crate::packet::segment::segment;
@@ -74,6 +75,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
             rule: rule.unwrap_or(NONE),
         },
         fasttrack: judgement.filter.is_some_and(|judged| judged.fasttrack),
+        masqueraded: source.masqueraded,
     };
     let home = home(
         core,
@@ -84,7 +86,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
     if home != core.id {
         return depart(core, opening, home);
     }
-    match enter::<F, B, W>(core, buf, meta, opening.new) {
+    match enter::<F, B, W>(core, buf, meta, opening) {
         Ok(flow) => {
             remember::<F, W>(core, meta, flow, state, &judgement);
             Fate::Pass
@@ -117,7 +119,11 @@ pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
     meta: &mut Meta,
     opening: Opening<F>,
 ) -> Fate {
-    let Opening { new, fasttrack } = opening;
+    let new = &opening.new;
+    if opening.masqueraded && has_lapsed(&core.program, Flags::MASQUERADED, new.pair.reply.dst) {
+        // The other worker has not adopted the program yet that took the address away.
+        return Fate::Drop(DropReason::NatNoAddress);
+    }
     meta.rule = core.program.lasting.rule(new.rule);
     let destination = new.pair.outgoing(Direction::Original).dst.to_ip();
     let fate = match route(core, meta, destination) {
@@ -127,12 +133,8 @@ pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
     if fate != Fate::Pass {
         return fate;
     }
-    match enter::<F, B, W>(core, buf, meta, new) {
+    match enter::<F, B, W>(core, buf, meta, opening) {
         Ok(flow) => {
-            let table = F::table_mut(&mut core.conntrack);
-            if fasttrack {
-                table.set_fasttracked(flow.id);
-            }
             keep_deltas::<F, W>(core, flow);
             Fate::Pass
         }
@@ -145,8 +147,13 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
-    mut new: NewConnection<F>,
+    opening: Opening<F>,
 ) -> Result<FlowRef, DropReason> {
+    let Opening {
+        mut new,
+        fasttrack,
+        masqueraded,
+    } = opening;
     give_way(core, meta, &mut new);
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
@@ -158,6 +165,12 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
                 id,
                 direction: Direction::Original,
             };
+            if fasttrack {
+                table.set_fasttracked(id);
+            }
+            if masqueraded {
+                table.set_masqueraded(id);
+            }
             meta.track = Track::Known(flow, table.state(flow));
             Ok(flow)
         }

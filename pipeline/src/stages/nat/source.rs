@@ -26,6 +26,8 @@ pub struct Source<F: Stack> {
     pub outgoing: Tuple<F>,
     /// The external port held, if one is.
     pub claim: Option<PortClaim>,
+    /// Whether its address is whatever the gateway has there.
+    pub masqueraded: bool,
 }
 
 /// What the rules want a source to become.
@@ -64,25 +66,29 @@ pub fn source<F: Stack, B: Buffer, W>(
     let Some(to) = decided(&facts, view, decision.verdict)? else {
         return Ok(untranslated);
     };
-    let wanted = match to {
+    let (Translation { addresses, ports }, mapping) = match to {
         Decided::Counterpart(to) => {
             let rule = decision.rule.and_then(|id| core.program.rules.find(id));
             let from = rule.and_then(|rule| rule.asked_range(End::Src));
             let src = counterpart::<F>(to, from, view.outgoing.src);
             let src = src.ok_or(DropReason::NatNoAddress)?;
-            return netmap(core, view, out_interface, src);
+            return netmap(core, view, src);
         }
-        Decided::Chosen(Translation { addresses, ports }, mapping) => {
-            let own = || own_address(core, out_interface, facts.dst).map(single);
-            Wanted {
-                addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
-                ports,
-                mapping,
-            }
-        }
+        Decided::Chosen(to, mapping) => (to, mapping),
+    };
+    let own = || own_address(core, out_interface, facts.dst).map(single);
+    let wanted = Wanted {
+        addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
+        ports,
+        mapping,
     };
     let order = order(core, decision.rule);
-    choose(core, view, out_interface, &wanted, order)
+    let chosen = choose(core, view, out_interface, &wanted, order)?;
+    let masqueraded = addresses.is_none();
+    Ok(Source {
+        masqueraded,
+        ..chosen
+    })
 }
 
 /// What a rule makes of a source.
@@ -132,6 +138,7 @@ pub fn as_it_is<F: Stack>(view: &View<F>) -> Source<F> {
     Source {
         outgoing: view.outgoing,
         claim: None,
+        masqueraded: false,
     }
 }
 
@@ -186,6 +193,7 @@ fn choose<F: Stack, W>(
         Ok(chosen) => Ok(Source {
             outgoing: chosen.tuple,
             claim: chosen.claim,
+            masqueraded: false,
         }),
         Err(NatError::PortsExhausted) => Err(DropReason::NatPortsExhausted),
         Err(NatError::NoPool) => Err(DropReason::NatNoAddress),
@@ -197,7 +205,6 @@ fn choose<F: Stack, W>(
 fn netmap<F: Stack, W>(
     core: &Core<W>,
     view: &View<F>,
-    out_interface: IfaceId,
     src: F::Addr,
 ) -> Result<Source<F>, DropReason> {
     let outgoing = Tuple {
@@ -208,7 +215,11 @@ fn netmap<F: Stack, W>(
     let key = &core.conntrack.shared().key;
     let claim = keep_source(F::pools(&core.program), &outgoing, inside, key);
     let claim = claim.map_err(|PortTaken| DropReason::NatClash)?;
-    Ok(Source { outgoing, claim })
+    Ok(Source {
+        outgoing,
+        claim,
+        masqueraded: false,
+    })
 }
 
 /// Which port the deciding rule wants tried first.
