@@ -330,9 +330,7 @@ impl<F: Family> Table<F> {
                 let (state, flags) = (&mut hot.state, &mut hot.flags);
                 dccp::track(state, flags, flow.direction, kind, timeouts)
             }
-            (L4::Gre, Proto::GRE) => {
-                Step::Keep(gre::track(&mut hot.flags, flow.direction, timeouts))
-            }
+            (L4::Gre, Proto::GRE) => Step::Keep(gre::track(&mut hot.flags, timeouts)),
             (L4::Icmp(_), Proto::ICMP | Proto::ICMPV6) => Step::Keep(icmp::timeout(timeouts)),
             (L4::Other, proto) if generic::admits(proto).is_ok() => {
                 Step::Keep(generic::timeout(timeouts))

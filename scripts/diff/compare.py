@@ -88,8 +88,9 @@ def plain(packet):
     if seen.version == 4:
         out[10:12] = b"\0\0"
     at = pk.CHECKSUM_AT.get(seen.protocol)
-    if at is not None and not seen.fragment:
-        out[seen.l4 + at:seen.l4 + at + 2] = b"\0\0"
+    size = 4 if seen.protocol == pk.SCTP else 2
+    if at is not None and not seen.fragment and len(packet) >= seen.l4 + at + size:
+        out[seen.l4 + at:seen.l4 + at + size] = bytes(size)
     if seen.quote:
         out[seen.l4 + 8:] = plain(seen.quote)
     return bytes(out)

@@ -223,7 +223,7 @@ def read_entry(line):
     fields = {}
     for name, value in (word.split("=", 1) for word in words if "=" in word):
         fields.setdefault(name, []).append(value)
-    state = NAMES.get(words[5], words[5].lower()) if "=" not in words[5] else None
+    state = NAMES.get(words[5], words[5].lower().replace("_", "-")) if "=" not in words[5] else None
     if state and state.startswith("["):
         state = None
     if protocol in (pk.ICMP, pk.ICMPV6):

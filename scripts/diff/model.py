@@ -32,7 +32,25 @@ TIMEOUTS = {
     "icmp_timeout": ("icmp-timeout", 3600),
     "icmpv6_timeout": (None, 3600),
     "generic_timeout": ("generic-timeout", 3800),
+    "gre_timeout": ("gre-timeout", 4000),
+    "gre_timeout_stream": ("gre-stream-timeout", 4200),
+    "sctp_timeout_closed": ("sctp-closed-timeout", 5000),
+    "sctp_timeout_cookie_wait": ("sctp-cookie-wait-timeout", 5200),
+    "sctp_timeout_cookie_echoed": ("sctp-cookie-echoed-timeout", 5400),
+    "sctp_timeout_established": ("sctp-established-timeout", 5600),
+    "sctp_timeout_shutdown_sent": ("sctp-shutdown-sent-timeout", 5800),
+    "sctp_timeout_shutdown_recd": ("sctp-shutdown-recd-timeout", 6000),
+    "sctp_timeout_shutdown_ack_sent": ("sctp-shutdown-ack-sent-timeout", 6200),
+    "sctp_timeout_heartbeat_sent": ("sctp-heartbeat-sent-timeout", 6400),
 }
+# The kernel keeps UDP-Lite by the timeouts of UDP.
+UDPLITE = {"udplite-timeout": 3200, "udplite-stream-timeout": 3400}
+
+
+def timeouts():
+    """The timeouts as lines of `connection-tracking`."""
+    named = [pair for pair in TIMEOUTS.values() if pair[0]] + list(UDPLITE.items())
+    return "".join(f"\n  {name}: {seconds}s" for name, seconds in named)
 
 
 @dataclasses.dataclass(frozen=True)

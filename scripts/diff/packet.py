@@ -18,7 +18,7 @@ ICMP_ERRORS = {4: (3, 4, 5, 11, 12), 6: (1, 2, 3, 4)}
 ICMP_QUERIES = {4: (0, 8, 13, 14, 15, 16, 17, 18), 6: (128, 129)}
 
 # Where the checksum of each protocol stands in its header.
-CHECKSUM_AT = {ICMP: 2, ICMPV6: 2, TCP: 16, UDP: 6, UDPLITE: 6}
+CHECKSUM_AT = {ICMP: 2, ICMPV6: 2, TCP: 16, UDP: 6, UDPLITE: 6, SCTP: 8}
 
 
 def fold(data, start=0):
@@ -77,6 +77,10 @@ def seal(packet):
     if at is None or seen.fragment or len(packet) < seen.l4 + at + 2 or not covered(seen, packet):
         return bytes(packet)
     at += seen.l4
+    if seen.protocol == SCTP:
+        packet[at:at + 4] = b"\0\0\0\0"
+        packet[at:at + 4] = struct.pack("<I", crc32c(bytes(packet[seen.l4:])))
+        return bytes(packet)
     packet[at:at + 2] = b"\0\0"
     value = checksum(packet, seen)
     packet[at:at + 2] = struct.pack("!H", 0xFFFF if value == 0 and seen.protocol != ICMP else value)
@@ -117,10 +121,39 @@ def is_sound(packet):
         return True
     if seen.protocol == UDP and packet[seen.l4 + 6:seen.l4 + 8] == b"\0\0":
         return seen.version == 4
+    if seen.protocol == SCTP:
+        return seal(packet) == bytes(packet)
     if checksum(packet, seen):
         return False
     quote = seen.quote
     return quote is None or version(quote) != 4 or not fold(bytes(quote[:(quote[0] & 15) * 4]))
+
+
+def crc32c(data):
+    """The checksum of SCTP (RFC 9260, appendix A)."""
+    value = 0xFFFFFFFF
+    for byte in data:
+        value = CRC_TABLE[(value ^ byte) & 0xFF] ^ value >> 8
+    return value ^ 0xFFFFFFFF
+
+
+def crc_table():
+    """The remainders of each byte."""
+    table = []
+    for value in range(256):
+        for _ in range(8):
+            value = value >> 1 ^ (0x82F63B78 if value & 1 else 0)
+        table.append(value)
+    return table
+
+
+CRC_TABLE = crc_table()
+
+
+def sctp(source, target, tag, chunks, **kw):
+    """An SCTP packet between two (address, port) pairs."""
+    header = struct.pack("!HHII", source[1], target[1], tag, 0)
+    return ip(source[0], target[0], SCTP, header + chunks, **kw)
 
 
 def tcp(source, target, flags, seq, ack=0, **kw):

@@ -84,10 +84,8 @@ def config(hosts):
                          f'"{net[1]}"] }}' for n, (side, net) in enumerate(NETS.items()))
     lines = "".join(f'\n  - {{ dst-address: "{net}", gateway: "{gateway}" }}'
                     for net, gateway in routes)
-    timeouts = "".join(f"\n  {name}: {seconds}s" for name, seconds in model.TIMEOUTS.values()
-                       if name)
     return (f"interfaces:{interfaces}\nroutes:{lines}\n"
-            f"connection-tracking:\n  enabled: yes{timeouts}\n")
+            f"connection-tracking:\n  enabled: yes{model.timeouts()}\n")
 
 
 def partings(record, path, gateway):

@@ -45,8 +45,6 @@ RULES = f"""
 
 def config(options):
     """The configuration that says what the kernel's rules and switches say."""
-    timeouts = "".join(f"\n  {name}: {seconds}s" for name, seconds in model.TIMEOUTS.values()
-                       if name)
     routes = "".join(f'\n  - {{ dst-address: "{net}", gateway: "{gateway}" }}' for net, gateway in (
         ("10.0.0.0/8", f"{LAN[4]}.2"), ("100.64.0.0/10", f"{LAN[4]}.2"),
         ("fd00::/8", f"{LAN[6]}:2"), ("0.0.0.0/0", f"{WAN[4]}.2"), ("::/0", f"{WAN[6]}:2")))
@@ -58,7 +56,7 @@ connection-tracking:
   enabled: yes
   max-entries: 262144
   loose-tcp-tracking: {options.loose and 'yes' or 'no'}
-  liberal-tcp-tracking: {options.liberal and 'yes' or 'no'}{timeouts}
+  liberal-tcp-tracking: {options.liberal and 'yes' or 'no'}{model.timeouts()}
 firewall:{RULES}"""
 
 
@@ -145,8 +143,9 @@ class Gateway:
                 key = (entry["protocol"], entry["src-address"], entry["src-port"],
                        entry["dst-address"], entry["dst-port"])
                 flags = entry["flags"]
+                state = entry["state"] if entry["protocol"] in (pk.TCP, pk.SCTP) else None
                 found[key] = model.Entry(
-                    entry["tcp-state"], model.timeout_class(entry["timeout-ms"] / 1000),
+                    state, model.timeout_class(entry["timeout-ms"] / 1000),
                     "A" in flags, "S" in flags, (entry["orig-packets"], entry["repl-packets"]),
                     (entry["orig-bytes"], entry["repl-bytes"]))
         return found
