@@ -237,20 +237,18 @@ impl Expectations {
         for at in self.slots.places(home) {
             let head = self.slots.head(at);
             let id = ExpectationId { slot: at, head };
-            if head.is_taken() && !self.is_alive(id, now) {
-                free = free.or_else(|| (!self.slots.head(at).is_taken()).then_some(at));
-                continue;
-            }
-            match head.phase() {
+            let alive = head.is_taken() && self.is_alive(id, now);
+            // What is over may be free now, or still in the hands of who ends it.
+            match self.slots.head(at).phase() {
                 Phase::Free => free = free.or(Some(at)),
-                Phase::Busy => {}
-                Phase::Inactive | Phase::Active => {
+                Phase::Inactive | Phase::Active if alive => {
                     let other = self.content::<F>(at);
                     let replaced = leaving.is_some_and(|l| l.slot == at);
                     if !replaced && head.has_print(home.print) && other.overlaps(content) {
                         return Err(ExpectError::Clash);
                     }
                 }
+                Phase::Busy | Phase::Inactive | Phase::Active => {}
             }
         }
         free.ok_or(ExpectError::Full)

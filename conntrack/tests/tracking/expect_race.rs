@@ -72,6 +72,7 @@ fn of_workers_that_race_for_an_expectation_exactly_one_takes_it() {
                 }
             });
         }
+        let _when_done = Done(&done);
         for round in 0..ROUNDS {
             let port = u16::try_from(round % 5).expect("small");
             let inside = ([10, 0, 0, 2], Port(port));
@@ -83,7 +84,6 @@ fn of_workers_that_race_for_an_expectation_exactly_one_takes_it() {
                 Err(error) => panic!("{error:?}"),
             }
         }
-        done.store(true, Ordering::Release);
     });
     let counts = shared.expectations.counts();
     assert_eq!(counts.fulfilled, u64::from(taken.into_inner()));
@@ -138,6 +138,7 @@ fn nothing_of_an_ended_master_is_left_however_its_end_falls() {
                 at = all.sweep(at, 16, NOW);
             }
         });
+        let _when_done = Done(&ended);
         let mut table = Table::<V4>::new(WorkerId(0), 4, KEY, Arc::clone(&shared));
         for _ in 0..ROUNDS {
             let new = plain(tuple(Proto::UDP, "10.0.0.2:1 > 198.51.100.7:21"));
@@ -145,12 +146,20 @@ fn nothing_of_an_ended_master_is_left_however_its_end_falls() {
             name.store(table.announce(id).expect("a place"));
             table.end(id, Cause::Flushed);
         }
-        ended.store(true, Ordering::Release);
     });
     shared.expectations.sweep(0, usize::MAX / 2, NOW);
     assert!(shared.expectations.is_empty());
     assert_eq!(shared.expectations.masters(), 0);
     shared.expectations.check_invariants().expect("sound");
+}
+
+/// Tells the others to stop, also when a check fails.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// The name of a master, passed between threads as a ring would.
