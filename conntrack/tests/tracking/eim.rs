@@ -334,7 +334,10 @@ proptest! {
         let pools = pools();
         let mut held: Vec<((u8, u16), Mapping, Translated<V4>)> = Vec::new();
         for (host, port, mapped, ends) in ops {
-            let mapping = if mapped { Mapping::EndpointIndependent } else { Mapping::PerConnection };
+            let mapping = match mapped {
+                true => Mapping::EndpointIndependent,
+                false => Mapping::PerConnection,
+            };
             let within = SourceRequest {
                 mapping,
                 ports: Some((40_000, 40_005)),

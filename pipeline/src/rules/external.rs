@@ -13,8 +13,8 @@ use crate::rules::compiled::{CompiledRule, Rules};
 ///
 /// Every interface's own addresses come first, so that no large range can leave masquerade
 /// without ports, and whether there is a masquerade rule or not, so that their ports stay known
-/// while such rules come and go. Behind them come the ranges of enabled rules of src-nat and the like, rule by
-/// rule, until there are `limit` addresses.
+/// while such rules come and go. Behind them come the ranges of enabled rules of src-nat and the
+/// like, rule by rule, until there are `limit` addresses.
 pub fn external_addresses<F: Family>(
     rules: &Rules,
     interfaces: &Interfaces,

@@ -1,4 +1,5 @@
-//! Where a new connection goes: dst-nat, redirect, netmap, same, and in through an endpoint-independent mapping.
+//! Where a new connection goes: dst-nat, redirect, netmap, same, and in through an
+//! endpoint-independent mapping.
 
 use turnpike_conntrack::eim::Inbound;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
