@@ -28,10 +28,10 @@ def flags(finding):
 
 
 def opens_anew(finding):
-    """A SYN to what was closed: the kernel ignores it or refuses it, unless its sender was the one
-    who closed."""
-    return flags(finding) & 0x17 == pk.SYN and finding.ours.state == "new" \
-        and finding.kernel.state != "new"
+    """A SYN or INIT to what was closed: the kernel ignores it or refuses it, unless its sender was
+    the one who closed."""
+    opens = pk.is_opening(finding.scenario.steps[finding.step].packet)
+    return opens and finding.ours.state == "new" and finding.kernel.state != "new"
 
 
 def reset_must_fit(finding):
@@ -124,8 +124,8 @@ def unseen_window(_item, kernel, ours):
 
 
 PACKETS = [
-    Difference("syn-opens-anew", "after a reset both sides have forgotten the connection, so a "
-               "SYN of either is new and the rules judge it as such", opens_anew),
+    Difference("syn-opens-anew", "after a reset or ABORT both sides have forgotten the connection, "
+               "so a SYN or INIT of either is new and the rules judge it as such", opens_anew),
     Difference("reset-must-fit", "a reset outside the window, or one that answers no SYN, is "
                "invalid whatever the state and the switches (RFC 5961 3.2, RFC 9293 3.10.7.3)",
                reset_must_fit),

@@ -302,6 +302,14 @@ def read_upper(packet, seen):
         seen.quote = bytes(upper[8:])
 
 
+def is_opening(packet):
+    """Whether it is a TCP SYN or an SCTP INIT."""
+    seen = read(packet)
+    if seen.protocol == TCP and len(packet) > seen.l4 + 13:
+        return packet[seen.l4 + 13] & (SYN | ACK | RST | FIN) == SYN
+    return seen.protocol == SCTP and packet[seen.l4 + 12:seen.l4 + 13] == b"\x01"
+
+
 def put_source(packet, address, port):
     """The packet with another source address and port or identifier."""
     return rewritten(packet, 12, 8, address, 0, port)

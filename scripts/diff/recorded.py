@@ -25,6 +25,7 @@ STATES = {"new": "new", "est/orig": "established", "est/reply": "established",
 NETS = {INSIDE: ("198.19.254.1/30", "2001:db8:ff0a::1/126"),
         OUTSIDE: ("198.19.254.5/30", "2001:db8:ff0b::1/126")}
 NEXT = {INSIDE: ("198.19.254.2", "2001:db8:ff0a::2"), OUTSIDE: ("198.19.254.6", "2001:db8:ff0b::2")}
+DCCP = 33
 # The ports whose packets the recording kernel's helpers looked at.
 HELPED = {21, 69, 1719, 1720, 1723, 5060, 6667}
 
@@ -140,11 +141,11 @@ def reason(parting):
             ("fragments-of-a-recorded-whole", seen.fragment and kernel.forwarded is not
              (ours["verdict"] == "accept")),
             ("malformed-is-dropped", kernel.state == "invalid" and ours["verdict"] == "drop"),
-            ("other-trackers", seen.protocol in (pk.SCTP, pk.UDPLITE, pk.GRE, 33)),
+            ("dccp-and-udp-lite", seen.protocol in (pk.UDPLITE, DCCP)),
             ("reset-must-fit", seen.protocol == pk.TCP and packet_flags(parting.packet) & pk.RST
              and ours["connection-state"] == "invalid"),
-            ("syn-opens-anew", seen.protocol == pk.TCP and packet_flags(parting.packet) & 0x17
-             == pk.SYN and ours["connection-state"] == "new")):
+            ("syn-opens-anew", pk.is_opening(parting.packet)
+             and ours["connection-state"] == "new")):
         if holds:
             return name
     return None

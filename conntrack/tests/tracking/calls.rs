@@ -63,6 +63,7 @@ fn a_tunnel_is_one_connection_whatever_calls_it_carries() {
     let (direction, tracked) = track(&mut table, &gre("198.51.100.7:0 > 10.0.0.2:7"));
     assert_eq!(direction, Direction::Reply);
     assert_eq!(tracked, Tracked::Valid(ConnState::Established));
+    track(&mut table, &gre("10.0.0.2:0 > 198.51.100.7:9"));
     let id = table.lookup(&tunnel, T0).expect("the tunnel").id;
     let connection = table.connection(id, T0).expect("the tunnel");
     assert_eq!(connection.timeout.as_secs(), 180);

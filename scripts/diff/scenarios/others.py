@@ -77,6 +77,7 @@ def sctp(family, kind):
     yield "abort-with-own-tag", talk().open().say("s", (ABORT, 1), tag=0x2222)
     yield "abort-wrong-tag", talk().open().say("s", ABORT, tag=9).data()
     yield "refused", talk().init().say("s", ABORT)
+    yield "refused-then-again", talk().init().say("s", ABORT).init(tag=0x5555).init_ack(tag=0x5555)
     yield "init-twice", talk().init().init().init_ack()
     yield "init-with-a-tag", talk().say("c", (INIT, 0, initial(7)), tag=5)
     yield "init-and-more", talk().say("c", (INIT, 0, initial(7)), ABORT, tag=0)
