@@ -1,6 +1,9 @@
 //! What the benches and the allocation test share: a worker under a realistic program, and
 //! buffers that need no heap.
 
+pub mod process;
+pub mod table;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -25,6 +28,14 @@ use turnpike_pipeline::policy::{
 };
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
+
+/// A fixed hash key with its bits spread, as a random one has them: small numbers make a bad hash.
+pub const KEY: HashKey = HashKey([
+    0x0123_4567_89ab_cdef,
+    0x1032_5476_98ba_dcfe,
+    0x5555_aaaa_3333_cccc,
+    0x0f1e_2d3c_4b5a_6978,
+]);
 
 /// Bytes an [`InlineBuffer`] holds.
 pub const FRAME_MAX: usize = 128;
@@ -107,8 +118,7 @@ impl Rig {
     /// A worker whose table holds `connections`, under a program with `rules` filter rules.
     pub fn new(connections: usize, rules: usize) -> Self {
         let program = Arc::new(compile(&policy(rules)));
-        let key = HashKey([1, 2, 3, 4]);
-        let shared = Arc::new(Shared::new(16, key));
+        let shared = Arc::new(Shared::new(16, KEY));
         let capacity = Capacity {
             v4: connections + connections / 8 + 64,
             v6: 16,
@@ -116,7 +126,7 @@ impl Rig {
         let setup = WorkerSetup {
             id: WorkerId(0),
             program,
-            conntrack: Conntrack::new(WorkerId(0), capacity, key, shared),
+            conntrack: Conntrack::new(WorkerId(0), capacity, KEY, shared),
             counters: Arc::new(WorkerCounters::default()),
             neighbours: Neighbours::Assume(PEER_MAC),
         };

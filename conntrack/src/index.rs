@@ -7,6 +7,7 @@
 
 use crate::hash::fastrange;
 use crate::ids::{Direction, FlowId, FlowRef};
+use crate::memory::filled;
 use crate::prefetch::prefetch;
 
 const SLOTS: usize = 10;
@@ -59,7 +60,7 @@ impl Index {
     pub(crate) fn new(connections: usize) -> Self {
         let primary = (2 * connections).div_ceil(LOAD).max(1);
         let overflow = primary / 10 + 64;
-        let mut buckets = vec![EMPTY; primary + overflow];
+        let mut buckets = filled(EMPTY, primary + overflow);
         for (next, bucket) in (primary + 1..primary + overflow).zip(&mut buckets[primary..]) {
             bucket.overflow = link(next);
         }

@@ -24,6 +24,8 @@ pub mod ids;
 mod index;
 mod kin;
 mod lent;
+#[expect(unsafe_code, reason = "the advice about pages is an unsafe function")]
+mod memory;
 pub mod nat;
 pub mod ports;
 #[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]

@@ -17,6 +17,7 @@ use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
 use crate::index::Index;
+use crate::memory::filled;
 use crate::ports::PortSpace;
 use crate::prefetch::prefetch;
 use crate::registry::Registry;
@@ -93,9 +94,9 @@ impl<F: Family> Table<F> {
             key,
             shared,
             index: Index::new(capacity),
-            hot: vec![Hot::default(); capacity],
-            warm: vec![Warm::default(); capacity],
-            windows: vec![TcpWindow::default(); capacity],
+            hot: filled(Hot::default(), capacity),
+            warm: filled(Warm::default(), capacity),
+            windows: filled(TcpWindow::default(), capacity),
             wheel: Wheel::new(),
             registry: Registry::new(worker),
             free: NONE,
@@ -108,7 +109,8 @@ impl<F: Family> Table<F> {
     }
 
     /// Looks up each of `keys` and writes what it finds to the same place of `out`; the shorter of
-    /// the two decides how many. Memory latency overlaps across up to [`BULK_MAX`] keys.
+    /// the two decides how many. Memory latency overlaps across up to [`BULK_MAX`] keys, of each of
+    /// which two lines are read. `prefetch` asks for what tracking reads.
     pub fn lookup_bulk(&self, keys: &[Tuple<F>], out: &mut [Option<FlowRef>], now: Tick) {
         let now_ms = wrapping(now.as_millis());
         for (keys, out) in keys.chunks(BULK_MAX).zip(out.chunks_mut(BULK_MAX)) {
@@ -124,10 +126,16 @@ impl<F: Family> Table<F> {
             }
             for ((&hash, key), found) in hashes.iter().zip(keys).zip(out) {
                 *found = self.find(hash, key, now_ms);
-                if let Some(flow) = *found {
-                    prefetch(&self.warm[at(flow.id)]);
-                    prefetch(&self.windows[at(flow.id)]);
-                }
+            }
+        }
+    }
+
+    /// Asks for what `track` reads of each flow of `found`, before the first of them is tracked.
+    pub fn prefetch(&self, found: &[Option<FlowRef>]) {
+        for flow in found.iter().flatten() {
+            prefetch(&self.warm[at(flow.id)]);
+            if self.hot[at(flow.id)].proto() == Proto::TCP {
+                prefetch(&self.windows[at(flow.id)]);
             }
         }
     }
