@@ -36,6 +36,8 @@ impl Flags {
     pub const EXPECTED: Self = Self(1 << 7);
     /// Its reply tuple is in the steering map.
     pub const STEERED: Self = Self(1 << 8);
+    /// Rules count it for their `connection-limit`.
+    pub const COUNTED: Self = Self(1 << 9);
     // Bits 10 and 11: an outdated judgement per direction, see `Hot::is_outdated`.
     // Bits 12..16: the cached connection state per direction, see `Hot::cached`.
 

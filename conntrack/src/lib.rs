@@ -24,6 +24,7 @@ pub mod ids;
 mod index;
 mod kin;
 mod lent;
+pub mod limits;
 #[expect(unsafe_code, reason = "the advice about pages is an unsafe function")]
 mod memory;
 pub mod nat;
@@ -39,6 +40,7 @@ pub mod segment;
 mod space;
 pub mod states;
 pub mod steering;
+mod syn_gate;
 pub mod table;
 mod tcp;
 mod tcp_memory;

@@ -17,12 +17,14 @@ use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
 use crate::index::Index;
+use crate::limits::LimitSets;
 use crate::memory::filled;
 use crate::ports::PortSpace;
 use crate::prefetch::prefetch;
 use crate::registry::Registry;
 use crate::sctp::Sctp;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
+use crate::syn_gate::{SynGate, is_half_open};
 use crate::tcp::Tcp;
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
@@ -78,6 +80,12 @@ pub struct Table<F: Family> {
     /// Places from here on were never used.
     pub(crate) fresh: u32,
     pub(crate) live: usize,
+    /// How many of them are TCP connections whose handshake is not finished.
+    pub(crate) half_open: usize,
+    pub(crate) gate: SynGate,
+    pub(crate) limit_sets: LimitSets,
+    /// By which set of limits each connection is counted, if it is.
+    pub(crate) limits: Vec<u8>,
     /// Where the next search for something to evict starts.
     pub(crate) hand: u32,
     pub(crate) counts: Counts,
@@ -102,6 +110,10 @@ impl<F: Family> Table<F> {
             free: NONE,
             fresh: 0,
             live: 0,
+            half_open: 0,
+            gate: SynGate::new(capacity),
+            limit_sets: LimitSets::new(),
+            limits: filled(0, capacity),
             hand: 0,
             counts: Counts::default(),
             journal: None,
@@ -258,7 +270,10 @@ impl<F: Family> Table<F> {
             return Tracked::Invalid(InvalidReason::Checksum);
         }
         let before = self.before(flow.id);
-        match self.step(flow, segment, now, config) {
+        let opening = is_half_open(&self.hot[at(flow.id)]);
+        let step = self.step(flow, segment, now, config);
+        self.count_half_open(opening, is_half_open(&self.hot[at(flow.id)]));
+        match step {
             Step::Keep(timeout) => self.refresh(flow.id, timeout, now),
             Step::Ignored => {}
             Step::Invalid(reason) => return Tracked::Invalid(reason),
@@ -377,6 +392,8 @@ impl<F: Family> Table<F> {
             return;
         }
         self.wheel.unlink(&mut self.warm, id.0);
+        self.count_half_open(is_half_open(&hot), false);
+        self.take_off_limits(id);
         for direction in [Direction::Original, Direction::Reply] {
             let hash = self.key.tuple(&hot.tuple(direction));
             self.index.remove(hash, FlowRef { id, direction });
@@ -454,9 +471,11 @@ impl<F: Family> Table<F> {
         self.counts.expired
     }
 
-    /// The memory that entries and index take, in bytes.
+    /// The memory that entries and index take, in bytes. The SYN gate comes on top of it, with no
+    /// more than four MiB.
     pub fn bytes(&self) -> usize {
-        let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>();
+        let counted = size_of::<u8>();
+        let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>() + counted;
         self.capacity() * entry + self.index.bytes()
     }
 }
