@@ -38,7 +38,7 @@ pub const LIMIT_SETS_MAX: usize = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Limit {
     /// Names the rule: the same rule has the same number over a reload.
-    pub rule: u64,
+    pub rule: u32,
     /// How many bits of an address are one block's; for IPv4 more than 32 are 32.
     pub prefix: u8,
 }
@@ -132,7 +132,7 @@ impl Limits {
         let below = width - u32::from(limit.prefix).min(width);
         let block = bits & u128::MAX.checked_shl(below).unwrap_or(0);
         let [high, low] = [block >> 64, block & u128::from(u64::MAX)].map(half);
-        let rule = self.key.words(limit.rule, version);
+        let rule = self.key.words(u64::from(limit.rule), version);
         self.key.words(self.key.words(rule, high), low)
     }
 
@@ -193,17 +193,19 @@ impl LimitSets {
         }
     }
 
+    /// Where the set of `limits` is, or has room.
+    fn place_of(&self, limits: &[Limit]) -> Option<usize> {
+        let used = |set: &LimitSet| set.connections > 0;
+        let is_it = |set: &LimitSet| used(set) && set.limits() == limits;
+        let known = self.sets.iter().position(is_it);
+        known
+            .or_else(|| self.sets.iter().position(|set| !used(set)))
+            .filter(|_| limits.len() <= LIMITS_PER_CONNECTION_MAX)
+    }
+
     /// The number of the set of `limits`, which has one more connection now; `None` without room.
     fn hold(&mut self, limits: &[Limit]) -> Option<u8> {
-        if limits.len() > LIMITS_PER_CONNECTION_MAX {
-            return None;
-        }
-        let used = |set: &LimitSet| set.connections > 0;
-        let known = self
-            .sets
-            .iter()
-            .position(|s| used(s) && s.limits() == limits);
-        let place = known.or_else(|| self.sets.iter().position(|s| !used(s)))?;
+        let place = self.place_of(limits)?;
         let set = &mut self.sets[place];
         set.limits[..limits.len()].copy_from_slice(limits);
         set.len = limits.len();
@@ -226,6 +228,11 @@ impl LimitSets {
 }
 
 impl<F: Family> Table<F> {
+    /// Whether a new connection can be noted to be counted by `limits`.
+    pub fn has_room_for_limits(&self, limits: &[Limit]) -> bool {
+        limits.is_empty() || self.limit_sets.place_of(limits).is_some()
+    }
+
     /// Notes by which `limits` a connection was counted, with its original source: they are taken
     /// off when it is removed. `false`, and nothing noted, if there is no room.
     #[must_use]
@@ -271,7 +278,7 @@ mod tests {
         0x0f1e_2d3c_4b5a_6978,
     ]);
 
-    fn limit(rule: u64, prefix: u8) -> Limit {
+    fn limit(rule: u32, prefix: u8) -> Limit {
         Limit { rule, prefix }
     }
 
@@ -289,7 +296,7 @@ mod tests {
             (2, 1, 128, "2001:db8::1", "2001:db8::1", "2001:db8::2"),
             (2, 1, 48, "10.0.0.1", "10.0.0.1", "10.0.0.2"),
         ] {
-            let limit = limit(u64::from(prefix), prefix);
+            let limit = limit(u32::from(prefix), prefix);
             assert_eq!(limits.add(limit, ip(first)), Some(1));
             assert_eq!(limits.add(limit, ip(second)), Some(block));
             assert_eq!(limits.add(limit, ip(outside)), Some(others));
@@ -314,13 +321,13 @@ mod tests {
     #[test]
     fn no_room_for_another_counter_is_an_answer_and_those_there_go_on() {
         let limits = Limits::new(0, KEY);
-        let mut inside = Vec::new();
-        while limits.add(limit(inside.len() as u64, 32), ip("10.0.0.1")) == Some(1) {
-            inside.push(inside.len() as u64);
+        let mut inside = 0;
+        while limits.add(limit(inside, 32), ip("10.0.0.1")) == Some(1) {
+            inside += 1;
         }
-        assert!(inside.len() > 1_000, "{}", inside.len());
+        assert!(inside > 1_000, "{inside}");
         assert_eq!(limits.add(limit(0, 32), ip("10.0.0.1")), Some(2));
-        assert_eq!(limits.total(), inside.len() as u64 + 1);
+        assert_eq!(limits.total(), u64::from(inside) + 1);
     }
 
     #[test]
@@ -384,7 +391,7 @@ mod tests {
         let first = sets.hold(&ab).unwrap();
         assert_eq!(sets.hold(&ab), Some(first));
         assert_ne!(sets.hold(&ab[..1]), Some(first));
-        for rule in 0..LIMIT_SETS_MAX as u64 - 2 {
+        for rule in 0..LIMIT_SETS_MAX as u32 - 2 {
             assert!(sets.hold(&[limit(100 + rule, 32)]).is_some());
         }
         assert_eq!(sets.hold(&[limit(9, 9)]), None);
@@ -405,10 +412,10 @@ mod tests {
 
         #[test]
         fn counts_agree_with_a_model(
-            steps in proptest::collection::vec((0u64..3, 0u8..5, any::<bool>()), 1..200),
+            steps in proptest::collection::vec((0u32..3, 0u8..5, any::<bool>()), 1..200),
         ) {
             let limits = Limits::new(0, KEY);
-            let mut model: HashMap<(u64, u8), u32> = HashMap::new();
+            let mut model: HashMap<(u32, u8), u32> = HashMap::new();
             for (rule, host, up) in steps {
                 // Blocks of two addresses.
                 let source = IpAddr::from([10, 0, 0, host]);

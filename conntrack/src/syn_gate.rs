@@ -7,6 +7,10 @@
 //! is let through. A flood with made-up sources repeats nothing; it costs a hash and one cache
 //! line per SYN, before any rule is looked at.
 //!
+//! A fingerprint is safe for a second and a half, until the first repetition is due; when a line
+//! holds nothing else, newcomers are dropped without a trace. So everybody who repeats gets in as
+//! long as there are no more SYNs in that time than words, and beyond that a fair share does.
+//!
 //! Established connections are found in the table and never come here. An attacker who does repeat
 //! gets in at half his rate; what he fills then is unassured and the first to be evicted.
 
@@ -22,18 +26,17 @@ use crate::tuple::{Family, Proto, Tuple};
 
 /// Words per cache line: where the fingerprint of one SYN may lie.
 const LINE: usize = 8;
-/// The fewest lines a gate has, and the most: half a million words in 4 MiB.
-const LINES: (usize, usize) = (64, 1 << 16);
-/// Connections of the table per word of the gate.
-const CONNECTIONS_PER_WORD: usize = 4;
+/// The fewest lines a gate has, and the most: a million words in 8 MiB. In between there is a word
+/// for each place in the table.
+const LINES: (usize, usize) = (1 << 10, 1 << 17);
 /// The unit of the coarse time, in milliseconds; sixteen bits of it are nearly nine minutes.
 const UNIT_MS: u64 = 8;
 /// A repetition that comes sooner is a copy, or a flood that sends everything twice.
-const REPEAT_MIN: u16 = 200 / UNIT_MS as u16;
+const REPEAT_MIN: u16 = units(200);
 /// A repetition that comes later is a new attempt. Clients repeat after 1, 3 and 7 seconds.
-const REPEAT_MAX: u16 = (8_000 / UNIT_MS) as u16;
+const REPEAT_MAX: u16 = units(8_000);
 /// So long a fingerprint is safe from being replaced by another: the first repetition is due.
-const SAFE: u16 = (1_500 / UNIT_MS) as u16;
+const SAFE: u16 = units(1_500);
 
 /// The fingerprints of one table.
 #[derive(Debug)]
@@ -44,7 +47,7 @@ pub(crate) struct SynGate {
 
 impl SynGate {
     pub(crate) fn new(capacity: usize) -> Self {
-        let lines = (capacity / CONNECTIONS_PER_WORD / LINE).clamp(LINES.0, LINES.1);
+        let lines = (capacity / LINE).clamp(LINES.0, LINES.1);
         Self {
             words: filled(0, lines * LINE),
         }
@@ -85,12 +88,16 @@ impl SynGate {
 }
 
 /// The clock in units of the gate, as far as a word keeps it.
+fn coarse(now: Tick) -> u16 {
+    units(now.as_millis())
+}
+
 #[expect(
     clippy::cast_possible_truncation,
     reason = "wrapping is what is asked for"
 )]
-fn coarse(now: Tick) -> u16 {
-    (now.as_millis() / UNIT_MS) as u16
+const fn units(ms: u64) -> u16 {
+    (ms / UNIT_MS) as u16
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the low bits are the time")]
@@ -221,8 +228,8 @@ mod tests {
     }
 
     #[test]
-    fn a_gate_is_never_larger_than_half_a_million_words() {
-        assert_eq!(SynGate::new(1 << 28).bytes(), 4 << 20);
-        assert_eq!(SynGate::new(0).bytes(), 4_096);
+    fn a_gate_is_never_larger_than_a_million_words() {
+        assert_eq!(SynGate::new(1 << 28).bytes(), 8 << 20);
+        assert_eq!(SynGate::new(0).bytes(), 64 << 10);
     }
 }

@@ -273,6 +273,10 @@ impl<F: Family> Table<F> {
         let opening = is_half_open(&self.hot[at(flow.id)]);
         let step = self.step(flow, segment, now, config);
         self.count_half_open(opening, is_half_open(&self.hot[at(flow.id)]));
+        if self.hot[at(flow.id)].flags.contains(Flags::DYING) {
+            // A closed connection only waits for its timeout, and counts no longer, as in Linux.
+            self.take_off_limits(flow.id);
+        }
         match step {
             Step::Keep(timeout) => self.refresh(flow.id, timeout, now),
             Step::Ignored => {}
@@ -472,7 +476,7 @@ impl<F: Family> Table<F> {
     }
 
     /// The memory that entries and index take, in bytes. The SYN gate comes on top of it, with no
-    /// more than four MiB.
+    /// more than eight MiB.
     pub fn bytes(&self) -> usize {
         let counted = size_of::<u8>();
         let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>() + counted;

@@ -27,6 +27,7 @@ use crate::outcome::Outcomes;
 use crate::packet::quoted::connection_key;
 use crate::program::Program;
 use crate::stages;
+use crate::stages::opening::Opening;
 use crate::witness::{End, Ending, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
@@ -62,6 +63,7 @@ pub struct Core<W> {
     pub(crate) log_budget: Budget,
     /// For ports that nobody is to guess.
     pub(crate) random: Random,
+    pub(crate) opening: Opening,
     pub(crate) witness: W,
 }
 
@@ -135,6 +137,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             counters,
             log_budget: Budget::default(),
             random,
+            opening: Opening::default(),
             witness,
         };
         Self {

@@ -18,6 +18,7 @@ pub mod fate;
 pub mod judge;
 pub mod link;
 pub mod nat;
+pub mod opening;
 pub mod outcome;
 pub mod raw;
 pub mod rewrite;

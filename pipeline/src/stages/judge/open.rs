@@ -3,7 +3,7 @@
 use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef};
 use turnpike_conntrack::table::{CommitError, NewConnection};
-use turnpike_conntrack::tuple::{Tuple, TuplePair};
+use turnpike_conntrack::tuple::{Address, Tuple, TuplePair};
 
 use super::{announced, judge, remember};
 use crate::buffer::Buffer;
@@ -20,7 +20,26 @@ use crate::witness::Witness;
 use crate::worker::Core;
 
 /// A packet that may open a connection: translated, judged, and only then entered in the table.
+///
+/// What rules count it for is the connection's from then on, or taken off again.
 pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    incoming: &Tuple<F>,
+    out: &mut Outbox<B>,
+) -> Fate {
+    core.begin_opening(incoming.src.to_ip());
+    let fate = enter(core, buf, meta, incoming, out);
+    let uncountable = core.opening.is_uncountable();
+    core.end_opening();
+    if uncountable && fate != Fate::Pass {
+        return Fate::Drop(DropReason::ConnectionLimitFull);
+    }
+    fate
+}
+
+fn enter<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -53,6 +72,9 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
         Err(reason) => return Fate::Drop(reason),
     };
     let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
+    if core.opening.is_uncountable() || !core.has_room_for_limits::<F>() {
+        return Fate::Drop(DropReason::ConnectionLimitFull);
+    }
     let new = NewConnection {
         pair: TuplePair {
             original: view.incoming,
@@ -72,6 +94,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
     let table = F::table_mut(&mut core.conntrack);
     match table.commit(new, &segment, core.now, &config) {
         Ok(id) => {
+            core.note_limits::<F>(id);
             let flow = FlowRef {
                 id,
                 direction: Direction::Original,
