@@ -6,14 +6,16 @@ pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{ConnState, Generation, WorkerId};
 use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::segment::SYN;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
-use turnpike_conntrack::tuple::Proto;
+use turnpike_conntrack::tuple::{Proto, V4};
 use turnpike_pipeline::buffer::{Buffer, NoRoom, RxChecksum};
 use turnpike_pipeline::burst::BURST_MAX;
 use turnpike_pipeline::counters::WorkerCounters;
@@ -21,7 +23,7 @@ use turnpike_pipeline::ids::{IfaceId, Mac, PortId};
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
-use turnpike_pipeline::packet::craft::Craft;
+use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::policy::{
     Action, Chain, Interface, Match, Matchers, Policy, PortChoice, PortSet, Route, Rule, Source,
     StateSet, Table, TableKind, Via,
@@ -117,12 +119,14 @@ pub struct Rig {
 impl Rig {
     /// A worker whose table holds `connections`, under a program with `rules` filter rules.
     pub fn new(connections: usize, rules: usize) -> Self {
+        Self::sized(connections + connections / 8 + 64, rules)
+    }
+
+    /// A worker whose table has `places`, under a program with `rules` filter rules.
+    pub fn sized(places: usize, rules: usize) -> Self {
         let program = Arc::new(compile(&policy(rules)));
         let shared = Arc::new(Shared::new(16, KEY));
-        let capacity = Capacity {
-            v4: connections + connections / 8 + 64,
-            v6: 16,
-        };
+        let capacity = Capacity { v4: places, v6: 16 };
         let setup = WorkerSetup {
             id: WorkerId(0),
             program,
@@ -155,6 +159,17 @@ impl Rig {
         left
     }
 
+    /// Lets time pass, and the worker do what it does between bursts.
+    pub fn wait(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.worker.housekeeping(self.now);
+    }
+
+    /// The worker's IPv4 connections.
+    pub fn table(&self) -> &turnpike_conntrack::table::Table<V4> {
+        &self.worker.conntrack().v4
+    }
+
     fn pass(&mut self, port: PortId, frame: &[u8]) -> Option<()> {
         let mut frames = ArrayVec::new();
         frames.push(InlineBuffer::new(frame));
@@ -167,6 +182,18 @@ impl Rig {
 pub fn outward(n: u32) -> Option<InlineBuffer> {
     let (inside, server) = ends(n);
     Some(InlineBuffer::new(&frame(LAN_MAC, inside, server)?))
+}
+
+/// A SYN from the inside host of connection `n`, `None` if it cannot be made.
+pub fn attempt(n: u32) -> Option<InlineBuffer> {
+    let (inside, server) = ends(n);
+    let syn = TcpSpec {
+        flags: SYN,
+        seq: n,
+        ..TcpSpec::default()
+    };
+    let craft = Craft::tcp(inside, server, syn)?.macs(LAN_MAC, PEER_MAC);
+    Some(InlineBuffer::new(&craft.frame()?))
 }
 
 /// Inside host and server of connection `n`: 64,000 connections per inside host, which masquerade
