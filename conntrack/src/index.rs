@@ -14,7 +14,7 @@ const SLOTS: usize = 10;
 /// Values per primary bucket when the table is full.
 const LOAD: usize = 6;
 /// One overflow bucket for so many primary ones, of which one in 23 needs one.
-const OVERFLOW_PART: usize = 13;
+const OVERFLOW_PART: usize = 14;
 const NO_LINK: u32 = u32::MAX;
 
 /// No overflow bucket is left.

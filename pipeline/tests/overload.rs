@@ -54,7 +54,7 @@ fn finish(sim: &mut Sim, host: &str) -> bool {
 
 fn established(sim: &mut Sim, hosts: u16) {
     for n in 0..hosts {
-        assert!(handshake(sim, &host(n)), "host {n}");
+        assert!(handshake(sim, &host(n)), "host {n}: {:?}", sim.last_end());
     }
 }
 
