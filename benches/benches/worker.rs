@@ -4,7 +4,7 @@ use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use turnpike_benches::{InlineBuffer, LAN, Rig, outward};
+use turnpike_benches::{InlineBuffer, LAN, Rig, attempt, outward};
 use turnpike_pipeline::burst::BURST_MAX;
 use turnpike_pipeline::packet::parse::parse;
 
@@ -52,6 +52,40 @@ fn new_connections(c: &mut Criterion) {
     group.finish();
 }
 
+/// What a SYN costs that opens a connection, and one that is held back because too many handshakes
+/// are unfinished: the gate has to be far cheaper than what it saves.
+fn attempts(c: &mut Criterion) {
+    let syns = |from: u32| -> Frames { (from..).filter_map(attempt).take(BURST_MAX).collect() };
+    let mut group = c.benchmark_group("syn");
+    group.throughput(Throughput::Elements(BURST_MAX as u64));
+    for rules in [10_usize, 1_000] {
+        group.bench_function(format!("opens, {rules} rules"), |b| {
+            b.iter_batched(
+                || (Rig::sized(1_024, rules), syns(0)),
+                |(mut rig, mut frames)| black_box(rig.run(LAN, &mut frames)),
+                BatchSize::LargeInput,
+            );
+        });
+    }
+    let mut rig = Rig::sized(1 << 16, 1_000);
+    let mut next = 0;
+    while rig.table().half_open() < 1 << 14 {
+        rig.run(LAN, &mut syns(next));
+        next += 64;
+    }
+    group.bench_function("held back", |b| {
+        b.iter_batched_ref(
+            || {
+                next += 64;
+                syns(next)
+            },
+            |frames| black_box(rig.run(LAN, frames)),
+            BatchSize::SmallInput,
+        );
+    });
+    group.finish();
+}
+
 fn parsing(c: &mut Criterion) {
     let mut group = c.benchmark_group("parse");
     group.throughput(Throughput::Elements(1));
@@ -60,5 +94,5 @@ fn parsing(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, established, new_connections, parsing);
+criterion_group!(benches, established, new_connections, attempts, parsing);
 criterion_main!(benches);

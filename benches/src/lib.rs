@@ -1,16 +1,21 @@
 //! What the benches and the allocation test share: a worker under a realistic program, and
 //! buffers that need no heap.
 
+pub mod process;
+pub mod table;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{ConnState, Generation, WorkerId};
 use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::segment::SYN;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
-use turnpike_conntrack::tuple::Proto;
+use turnpike_conntrack::tuple::{Proto, V4};
 use turnpike_pipeline::buffer::{Buffer, NoRoom, RxChecksum};
 use turnpike_pipeline::burst::BURST_MAX;
 use turnpike_pipeline::counters::WorkerCounters;
@@ -18,13 +23,21 @@ use turnpike_pipeline::ids::{IfaceId, Mac, PortId};
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
-use turnpike_pipeline::packet::craft::Craft;
+use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::policy::{
     Action, Chain, Interface, Match, Matchers, Policy, PortChoice, PortSet, Route, Rule, Source,
     StateSet, Table, TableKind, Via,
 };
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
+
+/// A fixed hash key with its bits spread, as a random one has them: small numbers make a bad hash.
+pub const KEY: HashKey = HashKey([
+    0x0123_4567_89ab_cdef,
+    0x1032_5476_98ba_dcfe,
+    0x5555_aaaa_3333_cccc,
+    0x0f1e_2d3c_4b5a_6978,
+]);
 
 /// Bytes an [`InlineBuffer`] holds.
 pub const FRAME_MAX: usize = 128;
@@ -106,17 +119,18 @@ pub struct Rig {
 impl Rig {
     /// A worker whose table holds `connections`, under a program with `rules` filter rules.
     pub fn new(connections: usize, rules: usize) -> Self {
+        Self::sized(connections + connections / 8 + 64, rules)
+    }
+
+    /// A worker whose table has `places`, under a program with `rules` filter rules.
+    pub fn sized(places: usize, rules: usize) -> Self {
         let program = Arc::new(compile(&policy(rules)));
-        let key = HashKey([1, 2, 3, 4]);
-        let shared = Arc::new(Shared::new(16, key));
-        let capacity = Capacity {
-            v4: connections + connections / 8 + 64,
-            v6: 16,
-        };
+        let shared = Arc::new(Shared::new(16, KEY));
+        let capacity = Capacity { v4: places, v6: 16 };
         let setup = WorkerSetup {
             id: WorkerId(0),
             program,
-            conntrack: Conntrack::new(WorkerId(0), capacity, key, shared),
+            conntrack: Conntrack::new(WorkerId(0), capacity, KEY, shared),
             counters: Arc::new(WorkerCounters::default()),
             neighbours: Neighbours::Assume(PEER_MAC),
         };
@@ -145,6 +159,17 @@ impl Rig {
         left
     }
 
+    /// Lets time pass, and the worker do what it does between bursts.
+    pub fn wait(&mut self, time: Duration) {
+        self.now = self.now.after(time);
+        self.worker.housekeeping(self.now);
+    }
+
+    /// The worker's IPv4 connections.
+    pub fn table(&self) -> &turnpike_conntrack::table::Table<V4> {
+        &self.worker.conntrack().v4
+    }
+
     fn pass(&mut self, port: PortId, frame: &[u8]) -> Option<()> {
         let mut frames = ArrayVec::new();
         frames.push(InlineBuffer::new(frame));
@@ -157,6 +182,18 @@ impl Rig {
 pub fn outward(n: u32) -> Option<InlineBuffer> {
     let (inside, server) = ends(n);
     Some(InlineBuffer::new(&frame(LAN_MAC, inside, server)?))
+}
+
+/// A SYN from the inside host of connection `n`, `None` if it cannot be made.
+pub fn attempt(n: u32) -> Option<InlineBuffer> {
+    let (inside, server) = ends(n);
+    let syn = TcpSpec {
+        flags: SYN,
+        seq: n,
+        ..TcpSpec::default()
+    };
+    let craft = Craft::tcp(inside, server, syn)?.macs(LAN_MAC, PEER_MAC);
+    Some(InlineBuffer::new(&craft.frame()?))
 }
 
 /// Inside host and server of connection `n`: 64,000 connections per inside host, which masquerade

@@ -10,6 +10,7 @@ use crate::ids::{Direction, FlowId, FlowRef, Generation, HelperId};
 use crate::ports::PortClaim;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
 use crate::steering::SteeringClaim;
+use crate::syn_gate::is_half_open;
 use crate::table::{Table, at};
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
@@ -131,6 +132,7 @@ impl<F: Family> Table<F> {
         };
         self.wheel.insert(&mut self.warm, id.0, deadline, now);
         self.live += 1;
+        self.count_half_open(false, is_half_open(&self.hot[at(id)]));
         if self.file(id, &pair).is_err() {
             self.remove(id);
             return Err(CommitError::IndexFull);

@@ -385,6 +385,8 @@ impl Kin {
     pub(crate) const ENDS_WITH_MASTER: Self = Self(1 << 1);
     /// It came in through an endpoint-independent mapping: its original destination.
     pub(crate) const USES_MAPPING: Self = Self(1 << 3);
+    /// Rules count it for their `connection-limit`.
+    pub(crate) const COUNTED: Self = Self(1 << 2);
 
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -393,6 +395,11 @@ impl Kin {
     #[must_use]
     pub(crate) const fn with(self, other: Self) -> Self {
         Self(self.0 | other.0)
+    }
+
+    #[must_use]
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 }
 

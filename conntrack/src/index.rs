@@ -3,15 +3,18 @@
 //! A bucket is one cache line: ten 16-bit tags, ten values and a link to an overflow bucket. The
 //! tag filters all but one in 65,536 wrong candidates, so a miss reads one line and a hit one more.
 //! Primary buckets hold six values on average (about 4 % overflow); overflow buckets come from
-//! a fixed pool, and an empty pool is an error. Twenty-four bytes per connection in all.
+//! a fixed pool, and an empty pool is an error. Twenty-three bytes per connection in all.
 
 use crate::hash::fastrange;
 use crate::ids::{Direction, FlowId, FlowRef};
+use crate::memory::filled;
 use crate::prefetch::prefetch;
 
 const SLOTS: usize = 10;
 /// Values per primary bucket when the table is full.
 const LOAD: usize = 6;
+/// One overflow bucket for so many primary ones, of which one in 23 needs one.
+const OVERFLOW_PART: usize = 14;
 const NO_LINK: u32 = u32::MAX;
 
 /// No overflow bucket is left.
@@ -58,8 +61,8 @@ impl Index {
     /// An index for both tuples of `connections`.
     pub(crate) fn new(connections: usize) -> Self {
         let primary = (2 * connections).div_ceil(LOAD).max(1);
-        let overflow = primary / 10 + 64;
-        let mut buckets = vec![EMPTY; primary + overflow];
+        let overflow = primary / OVERFLOW_PART + 64;
+        let mut buckets = filled(EMPTY, primary + overflow);
         for (next, bucket) in (primary + 1..primary + overflow).zip(&mut buckets[primary..]) {
             bucket.overflow = link(next);
         }

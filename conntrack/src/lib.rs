@@ -24,6 +24,9 @@ pub mod ids;
 mod index;
 mod kin;
 mod lent;
+pub mod limits;
+#[expect(unsafe_code, reason = "the advice about pages is an unsafe function")]
+mod memory;
 pub mod nat;
 pub mod ports;
 #[expect(unsafe_code, reason = "the prefetch intrinsic is an unsafe function")]
@@ -37,6 +40,7 @@ pub mod segment;
 mod space;
 pub mod states;
 pub mod steering;
+mod syn_gate;
 pub mod table;
 mod tcp;
 mod tcp_memory;

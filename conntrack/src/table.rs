@@ -17,11 +17,14 @@ use crate::events::{Cause, Change, Journal};
 use crate::hash::HashKey;
 use crate::ids::{ConnState, Direction, FlowId, FlowRef, WorkerId};
 use crate::index::Index;
+use crate::limits::LimitSets;
+use crate::memory::filled;
 use crate::ports::PortSpace;
 use crate::prefetch::prefetch;
 use crate::registry::Registry;
 use crate::sctp::Sctp;
 use crate::segment::{Checksum, InvalidReason, L4, Segment};
+use crate::syn_gate::{SynGate, is_half_open};
 use crate::tcp::Tcp;
 use crate::tcp_window::TcpWindow;
 use crate::time::Tick;
@@ -77,6 +80,12 @@ pub struct Table<F: Family> {
     /// Places from here on were never used.
     pub(crate) fresh: u32,
     pub(crate) live: usize,
+    /// How many of them are TCP connections whose handshake is not finished.
+    pub(crate) half_open: usize,
+    pub(crate) gate: SynGate,
+    pub(crate) limit_sets: LimitSets,
+    /// By which set of limits each connection is counted, if it is.
+    pub(crate) limits: Vec<u8>,
     /// Where the next search for something to evict starts.
     pub(crate) hand: u32,
     pub(crate) counts: Counts,
@@ -93,14 +102,18 @@ impl<F: Family> Table<F> {
             key,
             shared,
             index: Index::new(capacity),
-            hot: vec![Hot::default(); capacity],
-            warm: vec![Warm::default(); capacity],
-            windows: vec![TcpWindow::default(); capacity],
+            hot: filled(Hot::default(), capacity),
+            warm: filled(Warm::default(), capacity),
+            windows: filled(TcpWindow::default(), capacity),
             wheel: Wheel::new(),
             registry: Registry::new(worker),
             free: NONE,
             fresh: 0,
             live: 0,
+            half_open: 0,
+            gate: SynGate::new(capacity),
+            limit_sets: LimitSets::new(),
+            limits: filled(0, capacity),
             hand: 0,
             counts: Counts::default(),
             journal: None,
@@ -108,7 +121,8 @@ impl<F: Family> Table<F> {
     }
 
     /// Looks up each of `keys` and writes what it finds to the same place of `out`; the shorter of
-    /// the two decides how many. Memory latency overlaps across up to [`BULK_MAX`] keys.
+    /// the two decides how many. Memory latency overlaps across up to [`BULK_MAX`] keys, of each of
+    /// which two lines are read. `prefetch` asks for what tracking reads.
     pub fn lookup_bulk(&self, keys: &[Tuple<F>], out: &mut [Option<FlowRef>], now: Tick) {
         let now_ms = wrapping(now.as_millis());
         for (keys, out) in keys.chunks(BULK_MAX).zip(out.chunks_mut(BULK_MAX)) {
@@ -124,10 +138,16 @@ impl<F: Family> Table<F> {
             }
             for ((&hash, key), found) in hashes.iter().zip(keys).zip(out) {
                 *found = self.find(hash, key, now_ms);
-                if let Some(flow) = *found {
-                    prefetch(&self.warm[at(flow.id)]);
-                    prefetch(&self.windows[at(flow.id)]);
-                }
+            }
+        }
+    }
+
+    /// Asks for what `track` reads of each flow of `found`, before the first of them is tracked.
+    pub fn prefetch(&self, found: &[Option<FlowRef>]) {
+        for flow in found.iter().flatten() {
+            prefetch(&self.warm[at(flow.id)]);
+            if self.hot[at(flow.id)].proto() == Proto::TCP {
+                prefetch(&self.windows[at(flow.id)]);
             }
         }
     }
@@ -261,7 +281,14 @@ impl<F: Family> Table<F> {
             return Tracked::Invalid(InvalidReason::Checksum);
         }
         let before = self.before(flow.id);
-        match self.step(flow, segment, now, config) {
+        let opening = is_half_open(&self.hot[at(flow.id)]);
+        let step = self.step(flow, segment, now, config);
+        self.count_half_open(opening, is_half_open(&self.hot[at(flow.id)]));
+        if self.hot[at(flow.id)].flags.contains(Flags::DYING) {
+            // A closed connection only waits for its timeout, and counts no longer, as in Linux.
+            self.take_off_limits(flow.id);
+        }
+        match step {
             Step::Keep(timeout) => self.refresh(flow.id, timeout, now),
             Step::Ignored => {}
             Step::Invalid(reason) => return Tracked::Invalid(reason),
@@ -378,6 +405,8 @@ impl<F: Family> Table<F> {
             return;
         }
         self.wheel.unlink(&mut self.warm, id.0);
+        self.count_half_open(is_half_open(&hot), false);
+        self.take_off_limits(id);
         for direction in [Direction::Original, Direction::Reply] {
             let hash = self.key.tuple(&hot.tuple(direction));
             self.index.remove(hash, FlowRef { id, direction });
@@ -466,9 +495,11 @@ impl<F: Family> Table<F> {
         self.counts.expired
     }
 
-    /// The memory that entries and index take, in bytes.
+    /// The memory that entries and index take, in bytes. The SYN gate comes on top of it, with no
+    /// more than eight MiB.
     pub fn bytes(&self) -> usize {
-        let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>();
+        let counted = size_of::<u8>();
+        let entry = size_of::<Hot<F>>() + size_of::<Warm>() + size_of::<TcpWindow>() + counted;
         self.capacity() * entry + self.index.bytes()
     }
 }

@@ -6,6 +6,9 @@ use std::time::Duration;
 /// The longest timeout a connection can have; longer settings are refused by configuration.
 pub const TIMEOUT_MAX: Duration = Duration::from_secs(24 * 86_400);
 
+/// `syn-flood-watermark` where nothing is written: a quarter of the table.
+pub const SYN_FLOOD_WATERMARK: u8 = 25;
+
 /// How long a connection may stay idle before its entry is removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timeouts {
@@ -142,6 +145,9 @@ pub struct TrackingConfig {
     pub loose_tcp: Switch,
     /// `liberal-tcp-tracking`: only resets outside the window are invalid, other segments pass.
     pub liberal_tcp: Switch,
+    /// `syn-flood-watermark`: how much of a table, in percent, may be TCP connections whose
+    /// handshake is not finished before first SYNs stop to open more.
+    pub syn_flood_watermark: u8,
 }
 
 impl Default for TrackingConfig {
@@ -150,6 +156,7 @@ impl Default for TrackingConfig {
             timeouts: Timeouts::default(),
             loose_tcp: Switch::On,
             liberal_tcp: Switch::Off,
+            syn_flood_watermark: SYN_FLOOD_WATERMARK,
         }
     }
 }

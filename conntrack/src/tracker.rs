@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::expect::Expectations;
 use crate::hash::HashKey;
 use crate::ids::WorkerId;
+use crate::limits::Limits;
 use crate::segment::InvalidReason;
 use crate::steering::Steering;
 use crate::table::Table;
@@ -14,6 +15,8 @@ use crate::tuple::{V4, V6};
 
 /// The least room for expectations.
 const EXPECTATIONS_MIN: usize = 64;
+/// Connections there are room for, per source that a rule counts the connections of.
+const CONNECTIONS_PER_LIMIT: usize = 8;
 
 /// What all workers share. Made once, when the gateway starts.
 #[derive(Debug)]
@@ -22,17 +25,20 @@ pub struct Shared {
     pub steering: Steering,
     /// Connections that others have announced.
     pub expectations: Expectations,
+    /// How many connections each rule with a `connection-limit` has counted.
+    pub limits: Limits,
     /// The key of whatever workers must agree on.
     pub key: HashKey,
 }
 
 impl Shared {
-    /// What workers share, with room to steer about `steered` connections, and to expect one for
-    /// every 64 of them.
+    /// What workers share, with room to steer about `steered` connections, to expect one for
+    /// every 64 of them, and to count the connections of an eighth as many sources.
     pub fn new(steered: usize, key: HashKey) -> Self {
         Self {
             steering: Steering::new(steered, key),
             expectations: Expectations::new((steered / 64).max(EXPECTATIONS_MIN), key),
+            limits: Limits::new(steered / CONNECTIONS_PER_LIMIT, key),
             key,
         }
     }

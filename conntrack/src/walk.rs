@@ -183,6 +183,14 @@ impl<F: Family> Table<F> {
                 }
             }
         }
+        let half_open = |id: &&u32| crate::syn_gate::is_half_open(&self.hot[**id as usize]);
+        let half_open = live.iter().filter(half_open).count();
+        if half_open != self.half_open {
+            return Err(format!(
+                "{half_open} are half-open, {} are counted",
+                self.half_open
+            ));
+        }
         if self.index.count() != 2 * live.len() {
             return Err(format!(
                 "{} tuples for {} connections",

@@ -183,6 +183,40 @@ fn the_canonical_text_ignores_how_and_where_a_rule_is_written() {
 }
 
 #[test]
+fn a_connection_limit_is_a_count_and_a_netmask() {
+    let rule = filter("{ chain: forward, connection-limit: \"!100,24\", action: drop }");
+    let limit = rule
+        .matchers
+        .connection_limit
+        .unwrap_or_else(|| panic!("a limit"));
+    assert!(limit.negated);
+    assert_eq!((limit.value.count, limit.value.prefix), (100, 24));
+    assert_eq!(
+        &*rule.text,
+        "filter chain=forward connection-limit=!100,24 action=drop"
+    );
+    let config = load(
+        "firewall:\n  nat:\n    - { chain: dstnat, connection-limit: \"5,128\", action: accept }\n",
+    );
+    let limit = only_rule(&config.policy.nat).matchers.connection_limit;
+    assert_eq!(
+        limit.map(|l| (l.value.count, l.value.prefix)),
+        Some((5, 128))
+    );
+}
+
+#[test]
+fn a_connection_limit_needs_tracking_and_the_watermark_is_a_percentage() {
+    let tracking = |text: &str| load(text).policy.tracking;
+    let limited =
+        "firewall:\n  filter:\n    - { connection-limit: \"5,32\", chain: input, action: drop }\n";
+    assert!(tracking(limited).enabled && !tracking("").enabled);
+    assert_eq!(tracking("").syn_flood_watermark, 25);
+    let raised = tracking("connection-tracking: { syn-flood-watermark: 60 }\n");
+    assert_eq!(raised.config().syn_flood_watermark, 60);
+}
+
+#[test]
 fn an_address_decides_the_family_of_its_rule() {
     let family = |rule: &str| filter(rule).matchers.family;
     assert_eq!(

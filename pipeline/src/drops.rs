@@ -83,6 +83,10 @@ drop_reasons! {
     TableFull = "table-full",
     /// The index of the connection table has no room for the tuple.
     IndexFull = "index-full",
+    /// Too many handshakes are unfinished, and this SYN does not repeat one that was held back.
+    SynFlood = "syn-flood",
+    /// No room to count the connection for a rule with a connection limit.
+    ConnectionLimitFull = "connection-limit-full",
     /// The steering map is full.
     SteeringFull = "steering-full",
     /// A connection with the same translated tuple exists.

@@ -9,6 +9,8 @@
 use turnpike_conntrack::table::NewConnection;
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
+use crate::stages::counting::Counted;
+
 /// A connection that was judged and is to be entered.
 #[derive(Debug)]
 pub struct Opening<F: Family> {
@@ -18,6 +20,8 @@ pub struct Opening<F: Family> {
     pub fasttrack: bool,
     /// Whether it goes out with whatever address the gateway has there.
     pub masqueraded: bool,
+    /// What rules have counted it for, if another worker is to enter it.
+    pub counted: Option<Counted>,
 }
 
 /// An opening of either family.

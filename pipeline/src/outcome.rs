@@ -121,9 +121,9 @@ impl Outcomes {
 
     /// The identifier of this outcome, which is kept if it is new.
     ///
-    /// [`OutcomeId::NONE`] if the path overflowed or there is no room.
+    /// [`OutcomeId::NONE`] if the path overflowed or holds for one packet, or there is no room.
     pub fn intern(&mut self, decision: Decision, path: &Path) -> OutcomeId {
-        if path.overflowed() {
+        if path.overflowed() || path.is_passing() {
             return OutcomeId::NONE;
         }
         let wanted = Outcome {

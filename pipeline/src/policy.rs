@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 use turnpike_conntrack::ids::ConnState;
-use turnpike_conntrack::timeouts::TrackingConfig;
+use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TrackingConfig};
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, PortId};
@@ -123,6 +123,9 @@ pub struct Tracking {
     pub loose_tcp: bool,
     /// Whether TCP segments outside the window pass as part of the connection.
     pub liberal_tcp: bool,
+    /// `syn-flood-watermark`: how much of a worker's table, in percent, unfinished TCP handshakes
+    /// may take before the SYN gate closes.
+    pub syn_flood_watermark: u8,
     /// How long idle connections live, by protocol and state.
     pub timeouts: turnpike_conntrack::timeouts::Timeouts,
 }
@@ -134,6 +137,7 @@ impl Tracking {
             timeouts: self.timeouts,
             loose_tcp: self.loose_tcp.into(),
             liberal_tcp: self.liberal_tcp.into(),
+            syn_flood_watermark: self.syn_flood_watermark,
         }
     }
 }
@@ -144,6 +148,7 @@ impl Default for Tracking {
             enabled: true,
             loose_tcp: true,
             liberal_tcp: false,
+            syn_flood_watermark: SYN_FLOOD_WATERMARK,
             timeouts: turnpike_conntrack::timeouts::Timeouts::default(),
         }
     }
@@ -225,6 +230,7 @@ impl Rule {
     fn needs_tracking(&self) -> bool {
         self.matchers.connection_state.is_some()
             || self.matchers.connection_nat_state.is_some()
+            || self.matchers.connection_limit.is_some()
             || matches!(self.action, Action::Fasttrack)
     }
 }
@@ -265,6 +271,8 @@ pub struct Matchers {
     pub connection_state: Option<Match<StateSet>>,
     /// `connection-nat-state`: translated in one of these ways.
     pub connection_nat_state: Option<Match<NatStateSet>>,
+    /// `connection-limit`: more connections of the source's block than this.
+    pub connection_limit: Option<Match<ConnectionLimit>>,
     /// `protocol`.
     pub protocol: Option<Match<Proto>>,
     /// `src-address`.
@@ -295,6 +303,26 @@ pub struct Matchers {
     pub in_interface_list: Option<Match<InterfaceListId>>,
     /// `out-interface-list`.
     pub out_interface_list: Option<Match<InterfaceListId>>,
+}
+
+/// `connection-limit`: holds once the rule has counted more live connections than `count` whose
+/// sources have their first `prefix` bits in common with the packet's.
+///
+/// The rule counts each new connection that all its other matchers hold for, this packet's
+/// included, until the connection's entry goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct ConnectionLimit {
+    /// The most connections that are within the limit.
+    pub count: u32,
+    /// How many bits of an address make a block; for IPv4 more than 32 are 32.
+    pub prefix: u8,
+}
+
+impl Match<ConnectionLimit> {
+    /// Whether the matcher holds with so many connections.
+    pub const fn holds(&self, connections: u32) -> bool {
+        (connections > self.value.count) != self.negated
+    }
 }
 
 /// An address family, named.

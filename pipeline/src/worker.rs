@@ -29,6 +29,7 @@ use crate::outcome::Outcomes;
 use crate::packet::quoted::connection_key;
 use crate::program::Program;
 use crate::stages;
+use crate::stages::counting::Counting;
 use crate::witness::{End, Ending, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
@@ -70,6 +71,7 @@ pub struct Core<W> {
     arriving: ArrayVec<Option<AnyOpening>, BURST_MAX>,
     /// Through either table, after an address has gone.
     sweeps: (Sweep, Sweep),
+    pub(crate) counting: Counting,
     pub(crate) witness: W,
 }
 
@@ -159,6 +161,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             departing: None,
             arriving: ArrayVec::new(),
             sweeps: Default::default(),
+            counting: Counting::default(),
             witness,
         };
         Self {

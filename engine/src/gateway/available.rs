@@ -7,9 +7,10 @@ use std::fs;
 
 use crate::hugepages::Hugepages;
 
-/// What a connection entry and its index cost on average, with its room in the steering map:
-/// three quarters are IPv4 (192 bytes) and one quarter is IPv6 (240 bytes).
-const CONNECTION_COST_BYTES: usize = 224;
+/// What a connection entry and its index cost on average, with its room in the steering map (16),
+/// among the limits (2) and in the SYN gate (8): three quarters are IPv4 (192 bytes) and one
+/// quarter is IPv6 (240 bytes).
+const CONNECTION_COST_BYTES: usize = 232;
 
 /// The MiB that connection tables of `entries` in all take.
 pub fn tables_mb(entries: usize) -> usize {

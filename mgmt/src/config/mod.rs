@@ -236,6 +236,7 @@ fn decode(
         tracking: Tracking {
             enabled: tracking.enabled == Enabled::Yes,
             loose_tcp: tracking.loose_tcp.is_on(),
+            syn_flood_watermark: tracking.syn_flood_watermark,
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
         },
@@ -270,8 +271,11 @@ fn without_tracking(
             ),
         );
     }
-    let about_states =
-        |r: &&Rule| r.matchers.connection_state.is_some() || r.action == Action::Fasttrack;
+    let about_states = |r: &&Rule| {
+        r.matchers.connection_state.is_some()
+            || r.matchers.connection_limit.is_some()
+            || r.action == Action::Fasttrack
+    };
     if let Some(rule) = enabled_rules(&tables.filter).find(about_states) {
         problems.warning(
             tracking.span,

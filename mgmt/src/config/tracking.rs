@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use turnpike_conntrack::timeouts::{TIMEOUT_MAX, Timeouts};
+use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TIMEOUT_MAX, Timeouts};
 
 use super::section::{Keys, Section, or_report, scalar, word};
 use super::value::{Switch, choice, number};
@@ -23,6 +23,7 @@ const TRACKING: Keys = Keys {
         "loose-tcp-tracking",
         "liberal-tcp-tracking",
         "max-entries",
+        "syn-flood-watermark",
         "tcp-syn-sent-timeout",
         "tcp-syn-received-timeout",
         "tcp-established-timeout",
@@ -85,6 +86,8 @@ pub struct Decoded {
     pub liberal_tcp: Switch,
     /// How long idle connections live.
     pub timeouts: Timeouts,
+    /// `syn-flood-watermark`, in percent of a worker's table.
+    pub syn_flood_watermark: u8,
     /// `max-entries`, for all workers together.
     pub max_entries: usize,
 }
@@ -97,6 +100,7 @@ impl Default for Decoded {
             loose_tcp: Switch::On,
             liberal_tcp: Switch::Off,
             timeouts: Timeouts::default(),
+            syn_flood_watermark: SYN_FLOOD_WATERMARK,
             max_entries: ENTRIES_DEFAULT,
         }
     }
@@ -122,6 +126,11 @@ pub fn decode(node: Option<&Node>, problems: &mut Problems) -> Decoded {
         or_report(read, n.span, problems).and_then(|n| usize::try_from(n).ok())
     });
     out.max_entries = entries.unwrap_or(out.max_entries);
+    let watermark = section.read("syn-flood-watermark", problems, |n, problems| {
+        let read = number(&scalar(n, problems)?.text, 1, 100);
+        or_report(read, n.span, problems).and_then(|n| u8::try_from(n).ok())
+    });
+    out.syn_flood_watermark = watermark.unwrap_or(out.syn_flood_watermark);
     timeouts(&section, &mut out.timeouts, problems);
     out
 }

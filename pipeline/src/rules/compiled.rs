@@ -4,7 +4,9 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::ids::{ChainId, RuleId};
-use crate::policy::{Action, AddressRange, Policy, PortChoice, Rule, Source, TableKind};
+use crate::policy::{
+    Action, AddressRange, ConnectionLimit, Match, Policy, PortChoice, Rule, Source, TableKind,
+};
 use crate::program::Program;
 use crate::rules::facts::Facts;
 use crate::rules::linear::Look;
@@ -36,6 +38,7 @@ pub struct CompiledRule {
     /// The rule in canonical words.
     pub text: Arc<str>,
     tests: Box<[Test]>,
+    limit: Option<Match<ConnectionLimit>>,
 }
 
 impl CompiledRule {
@@ -59,10 +62,11 @@ impl CompiledRule {
             source: rule.source.clone(),
             text: Arc::clone(&rule.text),
             tests: Test::of(rule),
+            limit: rule.matchers.connection_limit,
         }
     }
 
-    /// Holds the rule against a packet.
+    /// Holds the rule against a packet, but for its `connection-limit`.
     pub fn look(&self, facts: &Facts, program: &Program) -> Look {
         if self.disabled {
             return Look::Disabled;
@@ -98,6 +102,11 @@ impl CompiledRule {
     /// The addresses at one end of a packet that it asks for, if it asks for a range of them.
     pub fn asked_range(&self, end: End) -> Option<AddressRange> {
         self.tests.iter().find_map(|test| test.asked_range(end))
+    }
+
+    /// Its `connection-limit`, which has to hold too.
+    pub const fn limit(&self) -> Option<Match<ConnectionLimit>> {
+        self.limit
     }
 
     /// The questions it asks, all of which have to hold.

@@ -3,10 +3,15 @@
 //! A matching rule is counted and does what its action says. Most actions decide; `log`,
 //! `passthrough` and `fasttrack-connection` go on with the next rule; `jump` goes on in another
 //! chain and `return`, or that chain's end, behind the jump. The end of a built-in chain accepts.
+//! A rule's `connection-limit` is asked last: only what the rest of the rule holds for is counted.
 //! What cannot happen with a checked configuration (a chain that does not exist, jumps nested
 //! deeper than [`JUMP_DEPTH_MAX`], more than [`STEPS_MAX`] rules for one packet) drops.
 
+use std::net::IpAddr;
+
 use arrayvec::ArrayVec;
+use turnpike_conntrack::entry::NONE;
+use turnpike_conntrack::limits::Limit;
 
 use crate::ids::{ChainId, RULES_MAX, RuleId};
 use crate::policy::{Action, AddressRange, PortRange, RejectWith, SameBy, TableKind, Translation};
@@ -79,6 +84,13 @@ pub trait Observer {
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         let _ = (id, rule);
     }
+
+    /// Everything else of a rule holds: how many connections its `connection-limit` counts, with
+    /// the one that the packet opens. Whoever keeps no counts sees the first.
+    fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {
+        let _ = (limit, source);
+        1
+    }
 }
 
 impl Observer for () {}
@@ -117,7 +129,16 @@ pub fn evaluate(
             return fail_closed(last);
         };
         last = Some(id);
-        let look = rule.look(facts, program);
+        let mut look = rule.look(facts, program);
+        if let (Look::Matched, Some(asked)) = (look, rule.limit()) {
+            let limit = Limit {
+                rule: program.lasting.number(id).unwrap_or(NONE),
+                prefix: asked.value.prefix,
+            };
+            if !asked.holds(observer.connections(limit, facts.src)) {
+                look = Look::Failed("connection-limit");
+            }
+        }
         observer.looked_at(id, look);
         if look != Look::Matched {
             continue;

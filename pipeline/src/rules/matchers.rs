@@ -72,6 +72,8 @@ impl Test {
             family,
             connection_state,
             connection_nat_state,
+            // Not a question of the packet alone: the evaluator asks it when all others hold.
+            connection_limit: _,
             protocol,
             src_address,
             dst_address,

@@ -25,6 +25,7 @@ pub struct Path {
     logs: ArrayVec<RuleId, LOGS_MAX>,
     fasttrack: bool,
     overflowed: bool,
+    passing: bool,
 }
 
 impl Path {
@@ -54,12 +55,23 @@ impl Path {
         self.overflowed
     }
 
+    /// Notes that what was asked on the way may be answered otherwise for the next packet.
+    pub const fn note_passing(&mut self) {
+        self.passing = true;
+    }
+
+    /// Whether the way holds for one packet only: its outcome is not kept in the flow.
+    pub const fn is_passing(&self) -> bool {
+        self.passing
+    }
+
     /// Forgets everything, for the next packet.
     pub fn clear(&mut self) {
         self.rules.clear();
         self.logs.clear();
         self.fasttrack = false;
         self.overflowed = false;
+        self.passing = false;
     }
 
     /// Counts one packet of `bytes` bytes for each rule of the path.

@@ -14,6 +14,7 @@ use crate::outcome::OutcomeId;
 use crate::policy::{NatStateSet, TableKind};
 use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Recorder, Verdict, evaluate};
+use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
 
@@ -147,18 +148,23 @@ pub fn filter<B: Buffer, W>(
     }
 }
 
-fn walk<W>(core: &Core<W>, hook: Hook, facts: &Facts, meta: &Meta) -> (Decision, Path) {
+fn walk<W>(core: &mut Core<W>, hook: Hook, facts: &Facts, meta: &Meta) -> (Decision, Path) {
     let mut path = Path::new();
     let (table, chain) = hook.chain();
     let decision = match core.program.rule_counters(core.id) {
         Some(counters) => {
             let bytes = u64::from(meta.parsed.ip_len);
-            let mut recorder = Recorder {
+            let recorder = Recorder {
                 path: &mut path,
                 counters,
                 bytes,
             };
-            evaluate(&core.program, table, chain, facts, &mut recorder)
+            let mut asking = Asking {
+                recorder,
+                limits: &core.conntrack.shared().limits,
+                counting: &mut core.counting,
+            };
+            evaluate(&core.program, table, chain, facts, &mut asking)
         }
         None => evaluate(&core.program, table, chain, facts, &mut ()),
     };

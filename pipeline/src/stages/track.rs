@@ -39,7 +39,9 @@ pub fn run<F: Stack, B: Buffer, W: Witness<B>>(core: &mut Core<W>, burst: &mut B
         }
     }
     let mut found: [Option<FlowRef>; BURST_MAX] = [None; BURST_MAX];
-    F::table(&core.conntrack).lookup_bulk(&keys, &mut found, core.now);
+    let table = F::table(&core.conntrack);
+    table.lookup_bulk(&keys, &mut found, core.now);
+    table.prefetch(&found);
     for (slot, flow) in slots.iter().zip(found) {
         let (Some(flow), Some((buf, meta))) = (flow, burst.packet(*slot)) else {
             continue;

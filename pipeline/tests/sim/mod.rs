@@ -45,6 +45,14 @@ pub const WAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 2]);
 pub const HOST_MAC: Mac = Mac([2, 0, 0, 0, 1, 1]);
 pub const PEER_MAC: Mac = Mac([2, 0, 0, 0, 2, 1]);
 
+/// A key with its bits spread, as a random one has them.
+const KEY: HashKey = HashKey([
+    0x0123_4567_89ab_cdef,
+    0x1032_5476_98ba_dcfe,
+    0x5555_aaaa_3333_cccc,
+    0x0f1e_2d3c_4b5a_6978,
+]);
+
 /// Ends of packets that tests injected, with the token they were injected under, and how many
 /// packets, made ones too, each rule has decided.
 #[derive(Debug, Default)]
@@ -86,7 +94,7 @@ impl Sim {
         entries: usize,
     ) -> Self {
         let program = Arc::new(compile(policy, workers, None));
-        let shared = Arc::new(Shared::new(4_096, HashKey([1, 2, 3, 4])));
+        let shared = Arc::new(Shared::new(4_096, KEY));
         let counters: Vec<_> = (0..workers)
             .map(|_| Arc::new(WorkerCounters::default()))
             .collect();

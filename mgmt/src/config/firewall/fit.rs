@@ -22,6 +22,7 @@ pub fn check(
     icmp_options_need_icmp(section, matchers, problems);
     decide_family(section, matchers, action, problems);
     icmp_is_of_one_family(section, matchers, problems);
+    netmask_fits_the_family(section, matchers, problems);
 }
 
 fn ports_need_a_protocol(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
@@ -118,6 +119,23 @@ fn translation(action: &Action) -> Option<Translation> {
         | Action::Fasttrack
         | Action::Masquerade(_)
         | Action::Redirect(_) => None,
+    }
+}
+
+fn netmask_fits_the_family(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+    let limit = matchers.connection_limit.map(|limit| limit.value);
+    if let (Some(IpFamily::V4), Some(limit)) = (matchers.family, limit)
+        && limit.prefix > 32
+        && let Some(node) = section.field("connection-limit")
+    {
+        problems.error(
+            node.span,
+            format!(
+                "the rule is for IPv4, whose addresses have 32 bits; write \"{},32\" to count \
+                 by address",
+                limit.count
+            ),
+        );
     }
 }
 

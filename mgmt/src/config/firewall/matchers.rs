@@ -6,8 +6,8 @@ use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::{PROTOCOLS, protocol_named};
 use turnpike_pipeline::policy::{
-    AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Match, Matchers, NatStateSet, PortSet,
-    StateSet,
+    AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, Match, Matchers,
+    NatStateSet, PortSet, StateSet,
 };
 
 use super::super::address::Addresses;
@@ -18,6 +18,9 @@ use super::super::value::{choice, number};
 use crate::problem::{Problems, did_you_mean};
 use crate::yaml::{Node, Value};
 
+/// The most connections that a limit can be.
+const LIMIT_MAX: u64 = 10_000_000;
+
 /// Reads every matcher of a rule; wrong ones are reported and left out.
 pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> Matchers {
     let mut reader = Reader { section, problems };
@@ -25,6 +28,7 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
         family: reader.family(),
         connection_state: reader.set("connection-state", states),
         connection_nat_state: reader.set("connection-nat-state", nat_states),
+        connection_limit: reader.set("connection-limit", connection_limit),
         protocol: reader.one("protocol", protocol),
         src_address: reader.one("src-address", address),
         dst_address: reader.one("dst-address", address),
@@ -171,6 +175,24 @@ fn nat_states(words: &[Item<'_>], problems: &mut Problems) -> Option<NatStateSet
         ("dstnat", NatStateSet::DSTNAT),
     ];
     bits(words, "a kind of translation", CHOICES, problems).map(NatStateSet)
+}
+
+/// `count,netmask`.
+fn connection_limit(words: &[Item<'_>], problems: &mut Problems) -> Option<ConnectionLimit> {
+    let [count, prefix] = words else {
+        problems.error(
+            words.first()?.span,
+            "a connection limit is a count and a netmask; write, for example, \
+             connection-limit: \"100,32\"",
+        );
+        return None;
+    };
+    let counted = or_report(number(count.text, 0, LIMIT_MAX), count.span, problems);
+    let bits = or_report(number(prefix.text, 0, 128), prefix.span, problems);
+    Some(ConnectionLimit {
+        count: u32::try_from(counted?).ok()?,
+        prefix: u8::try_from(bits?).ok()?,
+    })
 }
 
 fn address_types(words: &[Item<'_>], problems: &mut Problems) -> Option<AddressTypeSet> {

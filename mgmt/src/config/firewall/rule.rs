@@ -38,7 +38,6 @@ const LATER: &[&str] = &[
     "address-list",
     "address-list-timeout",
     "connection-bytes",
-    "connection-limit",
     "connection-mark",
     "connection-rate",
     "connection-type",
@@ -95,6 +94,7 @@ const RAW: Keys = Keys {
     elsewhere: &[
         ("connection-state", BEFORE_TRACKING),
         ("connection-nat-state", BEFORE_TRACKING),
+        ("connection-limit", BEFORE_TRACKING),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
@@ -105,7 +105,12 @@ const RAW: Keys = Keys {
 
 const FILTER: Keys = Keys {
     of: "a filter rule",
-    known: rule_keys!("connection-state", "connection-nat-state", "reject-with"),
+    known: rule_keys!(
+        "connection-state",
+        "connection-nat-state",
+        "connection-limit",
+        "reject-with"
+    ),
     later: LATER,
     elsewhere: &[
         ("randomise-ports", TRANSLATES),
@@ -118,6 +123,7 @@ const FILTER: Keys = Keys {
 const NAT: Keys = Keys {
     of: "a nat rule",
     known: rule_keys!(
+        "connection-limit",
         "randomise-ports",
         "same-not-by-dst",
         "to-addresses",

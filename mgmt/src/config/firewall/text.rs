@@ -37,6 +37,9 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
         m.connection_nat_state.as_ref(),
         nat_states,
     );
+    words.matcher("connection-limit", m.connection_limit.as_ref(), |l| {
+        format!("{},{}", l.count, l.prefix)
+    });
     words.matcher("protocol", m.protocol.as_ref(), protocol);
     words.matcher("src-address", m.src_address.as_ref(), show);
     words.matcher("dst-address", m.dst_address.as_ref(), show);

@@ -6,7 +6,8 @@
 //!
 //! Reads everything; writes the way, the new connection and its cached outcome. Drops by rules
 //! (`filter-rule`, `filter-reject`), routes (`no-route`, `ttl-exceeded`, `mtu-exceeded`), for the
-//! gateway itself (`no-listener`), and where tables are full.
+//! gateway itself (`no-listener`), and where tables are full; a first SYN while too many handshakes
+//! are unfinished (`syn-flood`), before any rule is looked at.
 
 mod announced;
 mod open;

@@ -27,7 +27,26 @@ use crate::witness::Witness;
 use crate::worker::Core;
 
 /// A packet that may open a connection: translated, judged, and only then entered in the table.
+///
+/// What rules count it for is the connection's from then on, or taken off again.
 pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    incoming: &Tuple<F>,
+    out: &mut Outbox<B>,
+) -> Fate {
+    core.begin_opening(incoming.src.to_ip());
+    let fate = translate_and_judge(core, buf, meta, incoming, out);
+    let uncountable = core.counting.is_uncountable();
+    core.end_opening();
+    if uncountable && fate != Fate::Pass {
+        return Fate::Drop(DropReason::ConnectionLimitFull);
+    }
+    fate
+}
+
+fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -60,6 +79,9 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
         Err(reason) => return Fate::Drop(reason),
     };
     let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
+    if core.counting.is_uncountable() || !core.has_room_for_limits::<F>() {
+        return Fate::Drop(DropReason::ConnectionLimitFull);
+    }
     let opening = Opening {
         new: NewConnection {
             pair: TuplePair {
@@ -76,6 +98,7 @@ pub(super) fn open<F: Stack, B: Buffer, W: Witness<B>>(
         },
         fasttrack: judgement.filter.is_some_and(|judged| judged.fasttrack),
         masqueraded: source.masqueraded,
+        counted: None,
     };
     let home = home(
         core,
@@ -106,6 +129,7 @@ fn depart<F: Stack, W>(core: &mut Core<W>, mut opening: Opening<F>, home: Worker
         Err(SteeringError::Full) => return Fate::Drop(DropReason::SteeringFull),
         Err(SteeringError::Occupied) => return Fate::Drop(DropReason::NatClash),
     }
+    opening.counted = core.take_counted();
     core.departing = Some(F::any(opening));
     Fate::Handover(home, Found::ReplyArrives)
 }
@@ -114,6 +138,23 @@ fn depart<F: Stack, W>(core: &mut Core<W>, mut opening: Opening<F>, home: Worker
 ///
 /// No outcome is kept: it would be the other worker's, so the next packet is judged here.
 pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    buf: &B,
+    meta: &mut Meta,
+    mut opening: Opening<F>,
+) -> Fate {
+    let counted = opening.counted.take();
+    core.continue_opening(opening.new.pair.original.src.to_ip(), counted);
+    let fate = if core.has_room_for_limits::<F>() {
+        settle_in(core, buf, meta, opening)
+    } else {
+        Fate::Drop(DropReason::ConnectionLimitFull)
+    };
+    core.end_opening();
+    fate
+}
+
+fn settle_in<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
@@ -153,6 +194,7 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
         mut new,
         fasttrack,
         masqueraded,
+        counted: _,
     } = opening;
     give_way(core, meta, &mut new);
     let checksum = meta.checksum(buf);
@@ -172,6 +214,7 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
                 table.set_masqueraded(id);
             }
             meta.track = Track::Known(flow, table.state(flow));
+            core.note_limits::<F>(id);
             Ok(flow)
         }
         Err(CommitError::TableFull) => Err(DropReason::TableFull),

@@ -45,14 +45,14 @@ pub(super) fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
     }
     let checksum = meta.checksum(buf);
     let segment = segment(buf.head(), &meta.parsed, checksum);
-    let table = F::table(&core.conntrack);
-    let admitted = !is_error
-        && checksum == Checksum::Good
-        && table
-            .admits(&key, &segment, &core.program.tracking_config)
-            .is_ok();
+    let config = core.program.tracking_config;
+    let table = F::table_mut(&mut core.conntrack);
+    let admitted =
+        !is_error && checksum == Checksum::Good && table.admits(&key, &segment, &config).is_ok();
     if !admitted {
         meta.track = Track::Invalid;
+    } else if !meta.origin.is_local() && table.holds_back(&key, &segment, core.now, &config) {
+        return Fate::Drop(DropReason::SynFlood);
     }
     Fate::Pass
 }
