@@ -56,7 +56,10 @@ fn of_workers_that_race_for_an_expectation_exactly_one_takes_it() {
             let all = &shared.expectations;
             scope.spawn(move || {
                 let mut port = u16::from(worker);
+                let mut late = 0;
                 while !done.load(Ordering::Acquire) || !all.is_empty() {
+                    late += u32::from(done.load(Ordering::Relaxed));
+                    assert!(late < 1_000_000, "what is left is never found");
                     port = (port + 1) % 5;
                     let Some(expected) = all.find(&first(port), NOW) else {
                         continue;
