@@ -393,7 +393,10 @@ fn the_rule_that_admitted_a_connection_is_named_right_after_a_reload_that_moves_
     };
     let admits = rule(from_lan, Action::Accept);
     before.filter.chains[1].rules = vec![admits.clone()];
-    let mut sim = Sim::new(&before, 1);
+    let mut moved = before.clone();
+    moved.filter.chains[1].rules = vec![accept_known(), rule(from_wan(), Action::Drop), admits];
+    let mut sim = Sim::new(&moved, 1);
+    sim.reload(&before);
     let (_, id, _) = control(&mut sim);
     let name = |sim: &Sim| {
         let connection = sim.workers[0].conntrack().v4.connection(id, sim.now);
@@ -401,8 +404,6 @@ fn the_rule_that_admitted_a_connection_is_named_right_after_a_reload_that_moves_
         sim.program.lasting_rule_name(rule)
     };
     assert_eq!(name(&sim).as_deref(), Some("filter/forward/1 test:1"));
-    let mut moved = before.clone();
-    moved.filter.chains[1].rules = vec![accept_known(), rule(from_wan(), Action::Drop), admits];
     sim.reload(&moved);
     assert_eq!(name(&sim).as_deref(), Some("filter/forward/3 test:1"));
     let mut without = before;

@@ -290,11 +290,10 @@ impl Expectations {
             if head.phase() != Phase::Active || !head.has_print(home.print) {
                 return None;
             }
-            let content = self.content::<F>(at);
+            let content = Content::<F>::from_words(&self.slots.read_as(at, head)?);
             let met = content.is_met_by(tuple)
                 && content.deadline > now
-                && self.masters.is_live(content.master)
-                && self.slots.head(at) == head;
+                && self.masters.is_live(content.master);
             let id = ExpectationId { slot: at, head };
             met.then(|| Expected::new(&content, id))
         })

@@ -180,6 +180,12 @@ impl Slots {
         words
     }
 
+    /// The words that a head stands for; `None` if it has moved meanwhile.
+    pub(crate) fn read_as(&self, at: usize, head: Head) -> Option<[u64; WORDS]> {
+        let words = self.read(at);
+        (self.head(at) == head).then_some(words)
+    }
+
     /// One word.
     pub(crate) fn word(&self, at: usize, which: usize) -> u64 {
         let cell = self.bodies.get(at).and_then(|body| body.words.get(which));
@@ -254,6 +260,36 @@ mod tests {
         assert_eq!(next.phase(), Phase::Active);
         assert!(next.same_content(next.with(Phase::Busy)));
         assert!(!next.same_content(next.next(0xff_ffff, Phase::Active)));
+    }
+
+    #[test]
+    fn what_is_read_under_one_head_was_written_together() {
+        use std::sync::atomic::AtomicBool;
+        let (slots, done) = (Slots::new(32), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..200_000 {
+                    let free = slots.head(0);
+                    assert!(slots.seize(0, free));
+                    let head = slots.publish(0, free, (5, Phase::Active), &[n; WORDS], None);
+                    assert!(slots.seize(0, head));
+                    slots.free(0, head);
+                }
+                done.store(true, Ordering::Release);
+            });
+            let mut whole = 0;
+            while !done.load(Ordering::Acquire) {
+                let head = slots.head(0);
+                if head.phase() == Phase::Active
+                    && let Some(words) = slots.read_as(0, head)
+                {
+                    let [first, rest @ ..] = words;
+                    assert!(rest.iter().all(|word| *word == first), "{words:?}");
+                    whole += 1;
+                }
+            }
+            assert!(whole > 0, "never read");
+        });
     }
 
     #[test]

@@ -26,17 +26,26 @@ const CLASS: Class = Class {
 };
 const NOW: Tick = Tick::from_secs(5);
 const ROUNDS: u32 = 20_000;
+const PORTS: u32 = 2;
 const TAKERS: u8 = 3;
 
-/// What is announced for a port says so in its translation: a torn read would contradict itself.
-fn announced(port: u16, uses: Uses, claim: Reservation) -> Expectation<V4> {
-    let [a, b] = port.to_be_bytes();
+/// What is announced in a round says so twice in its translation: a torn read contradicts itself.
+fn announced(port: u16, round: u32, uses: Uses, claim: Reservation) -> Expectation<V4> {
+    let [.., a, b] = round.to_be_bytes();
     Expectation {
         uses,
-        new_destination: Destination::To([10, a, b, a], Port(port)),
+        new_destination: Destination::To([10, a, b, a], Port(u16::from_be_bytes([a, b]))),
         reservation: claim,
         ..to_port(port)
     }
+}
+
+fn assert_whole(read: Destination<V4>) {
+    let Destination::To([_, a, b, c], port) = read else {
+        panic!("{read:?}");
+    };
+    let whole = c == a && port == Port(u16::from_be_bytes([a, b]));
+    assert!(whole, "a torn read: {read:?}");
 }
 
 #[test]
@@ -60,13 +69,11 @@ fn of_workers_that_race_for_an_expectation_exactly_one_takes_it() {
                 while !done.load(Ordering::Acquire) || !all.is_empty() {
                     late += u32::from(done.load(Ordering::Relaxed));
                     assert!(late < 1_000_000, "what is left is never found");
-                    port = (port + 1) % 5;
+                    port = (port + 1) % u16::try_from(PORTS).expect("small");
                     let Some(expected) = all.find(&first(port), NOW) else {
                         continue;
                     };
-                    let [a, b] = port.to_be_bytes();
-                    let right = Destination::To([10, a, b, a], Port(port));
-                    assert_eq!(expected.new_destination, right, "a torn read");
+                    assert_whole(expected.new_destination);
                     let new = child(port, expected);
                     if let Ok(id) = table.commit(new, &udp(), NOW, &TrackingConfig::default()) {
                         taken.fetch_add(1, Ordering::Relaxed);
@@ -77,11 +84,17 @@ fn of_workers_that_race_for_an_expectation_exactly_one_takes_it() {
         }
         let _when_done = Done(&done);
         for round in 0..ROUNDS {
-            let port = u16::try_from(round % 5).expect("small");
+            // In the first half everybody waits for the same one; in the second it is replaced
+            // while it is read.
+            let ports = if round < ROUNDS / 2 { 1 } else { PORTS };
+            while ports == 1 && !shared.expectations.is_empty() {
+                std::hint::spin_loop();
+            }
+            let port = u16::try_from(round % ports).expect("small");
             let inside = ([10, 0, 0, 2], Port(port));
             let outside = ([203, 0, 113, 2], Port(port));
             let claim = reserve(&pools, Proto::UDP, outside, inside, &KEY).expect("its own");
-            let new = announced(port, Uses::Once, Reservation::Destination(claim));
+            let new = announced(port, round, Uses::Once, Reservation::Destination(claim));
             match shared.expectations.expect(master, &CLASS, new, NOW) {
                 Ok(_) => _ = made.fetch_add(1, Ordering::Relaxed),
                 Err(error) => panic!("{error:?}"),
@@ -112,7 +125,7 @@ fn nothing_of_an_ended_master_is_left_however_its_end_falls() {
             while !ended.load(Ordering::Acquire) {
                 port = (port + 1) % 16;
                 let Some(master) = name.load() else { continue };
-                let new = announced(port, Uses::UntilTimeout, Reservation::None);
+                let new = announced(port, u32::from(port), Uses::UntilTimeout, Reservation::None);
                 match all.expect(master, &CLASS, new, NOW) {
                     Ok(_) | Err(ExpectError::MasterGone | ExpectError::Clash) => {}
                     Err(error @ (ExpectError::Full | ExpectError::Reservation)) => {
