@@ -272,6 +272,10 @@ mod tests {
                     let free = slots.head(0);
                     assert!(slots.seize(0, free));
                     let head = slots.publish(0, free, (5, Phase::Active), &[n; WORDS], None);
+                    // Sometimes there is time to read it in peace.
+                    for _ in 0..n % 256 {
+                        std::hint::spin_loop();
+                    }
                     assert!(slots.seize(0, head));
                     slots.free(0, head);
                 }
