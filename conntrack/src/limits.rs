@@ -8,7 +8,7 @@
 //! that meet while a count has two words may both be told the higher number, which errs on the
 //! safe side.
 //!
-//! A connection remembers by whom it was counted ([`LimitSets`]) and is taken off when its entry
+//! A connection remembers by whom it was counted (`LimitSets`) and is taken off when its entry
 //! goes, in whatever way.
 
 use std::net::IpAddr;

@@ -1,8 +1,8 @@
 //! Which worker polls which queue, and whether a port's own distribution is to be trusted.
 //!
-//! A device with a queue for each worker, whose scaling was read back, distributes by itself. Its
-//! word is checked by sample; once a packet arrives elsewhere than predicted, the port's packets
-//! are distributed in software by the same hash. A device with fewer queues is always distributed
+//! A device with a queue for each worker, whose scaling was read back and passes the self-test,
+//! distributes by itself. Its word is checked by sample; once a packet arrives elsewhere than
+//! predicted, the port's packets are distributed in software by the same hash. A device with fewer queues is always distributed
 //! in software.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -14,6 +14,7 @@ use turnpike_pipeline::buffer::Buffer;
 use turnpike_pipeline::packet::parse::{Fragment, inspect};
 
 use crate::port::Rss;
+use crate::selftest::{Spreading, prove};
 
 /// Of how many received packets one is checked.
 pub const SAMPLE_INTERVAL: u32 = 1_024;
@@ -28,6 +29,17 @@ pub enum Distributor {
     Device = 1,
     /// The worker that received it.
     Software = 2,
+}
+
+impl Distributor {
+    /// The word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Nobody => "nobody",
+            Self::Device => "device",
+            Self::Software => "software",
+        }
+    }
 }
 
 /// How a port's packets get to their workers; shared by all workers.
@@ -69,7 +81,8 @@ impl Spread {
     }
 }
 
-/// The distribution of a port with `queues` queues, and who carries it out.
+/// The distribution of a port with `queues` queues, and who carries it out: the device, if every
+/// worker's answers find it by the device's own key and table.
 pub fn negotiate(rss: &Rss, queues: u16, workers: u8) -> (Distribution, Distributor) {
     if workers < 2 {
         return (Distribution::software(workers), Distributor::Nobody);
@@ -81,7 +94,11 @@ pub fn negotiate(rss: &Rss, queues: u16, workers: u8) -> (Distribution, Distribu
             .iter()
             .map(|queue| WorkerId(u8::try_from(*queue).unwrap_or(0)));
         let table: Vec<WorkerId> = workers.collect();
-        if let Ok(distribution) = Distribution::new(key, &table, PortHashing::COMMON) {
+        let workers = u8::try_from(queues).unwrap_or(u8::MAX);
+        let spreading = Spreading { key, table: &table };
+        if let Ok(distribution) = Distribution::new(key, &table, PortHashing::COMMON)
+            && prove(&distribution, spreading, workers).is_ok()
+        {
             return (distribution, Distributor::Device);
         }
     }
@@ -126,6 +143,27 @@ mod tests {
         assert_eq!(negotiate(&toeplitz(), 2, 3).1, Distributor::Software);
         assert_eq!(negotiate(&Rss::Off, 2, 2).1, Distributor::Software);
         assert_eq!(negotiate(&toeplitz(), 1, 1).1, Distributor::Nobody);
+    }
+
+    #[test]
+    fn a_device_whose_table_leaves_a_worker_out_does_not_distribute() {
+        let lopsided = Rss::Toeplitz {
+            key: [0x6d, 0x5a].repeat(20),
+            table: vec![0; 128],
+        };
+        assert_eq!(negotiate(&lopsided, 2, 2).1, Distributor::Software);
+    }
+
+    #[test]
+    fn software_distribution_passes_the_self_test_with_any_number_of_workers() {
+        for workers in [2, 3, 5, 8, 64] {
+            let (distribution, distributor) = negotiate(&Rss::Off, 1, workers);
+            assert_eq!(distributor, Distributor::Software);
+            let table: Vec<_> = (0..128).map(|n| WorkerId(n % workers)).collect();
+            let key = &turnpike_conntrack::rss::SYMMETRIC_KEY;
+            let spreading = Spreading { key, table: &table };
+            assert_eq!(prove(&distribution, spreading, workers), Ok(()));
+        }
     }
 
     #[test]

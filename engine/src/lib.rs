@@ -22,5 +22,6 @@ pub mod port;
 pub mod publish;
 pub mod replay;
 pub mod rings;
+pub mod selftest;
 mod slowpath;
 mod worker;

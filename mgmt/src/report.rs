@@ -132,6 +132,12 @@ pub struct Interface {
     pub rx: Traffic,
     /// Frames sent and their bytes.
     pub tx: Traffic,
+    /// Who spreads its port's packets over the workers: `nobody`, `device` or `software`.
+    #[serde(default)]
+    pub distributor: String,
+    /// Sampled packets of its port that arrived elsewhere than predicted, since when software does.
+    #[serde(default)]
+    pub mismatches: u64,
     /// What the device itself lost; nothing for a VLAN, whose port has it.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub device_errors: Option<DeviceErrors>,

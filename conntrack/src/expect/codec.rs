@@ -22,7 +22,7 @@ const NEW_DESTINATION: usize = 4;
 const NEW_SOURCE: usize = 6;
 /// Ports: destination, source, new destination, new source.
 const PORTS: usize = 8;
-/// Everything small, see [`Attributes`].
+/// Everything small, packed into one word.
 const ATTRIBUTES: usize = 9;
 /// The word of the master: place and stamp.
 pub(super) const MASTER: usize = 10;

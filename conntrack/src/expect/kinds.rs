@@ -60,7 +60,7 @@ pub enum Uses {
 pub enum Activity {
     /// It can.
     Active,
-    /// Not before [`Expectations::activate`].
+    /// Not before [`Expectations::activate`](super::Expectations::activate).
     Inactive,
 }
 

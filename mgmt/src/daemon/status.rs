@@ -257,6 +257,8 @@ fn interfaces(program: &Program, engine: &gateway::Status) -> Vec<Interface> {
             running: port.is_some_and(|p| p.link.up),
             rx: traffic(received),
             tx: traffic(sent),
+            distributor: port.map_or_else(String::new, |p| p.distributor.name().to_owned()),
+            mismatches: port.map_or(0, |p| p.mismatches),
             device_errors: port.filter(|_| iface.vlan.is_none()).map(|p| DeviceErrors {
                 rx_missed: p.stats.rx_missed,
                 rx_errors: p.stats.rx_errors,
