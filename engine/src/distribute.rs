@@ -2,8 +2,8 @@
 //!
 //! A device with a queue for each worker, whose scaling was read back and passes the self-test,
 //! distributes by itself. Its word is checked by sample; once a packet arrives elsewhere than
-//! predicted, the port's packets are distributed in software by the same hash. A device with fewer queues is always distributed
-//! in software.
+//! predicted, the port's packets are distributed in software by the same hash. A device with fewer
+//! queues is always distributed in software.
 
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
