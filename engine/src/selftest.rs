@@ -1,10 +1,10 @@
 //! The self-test at start: that the external port NAT chooses brings the answer to its owner.
 //!
 //! NAT predicts with precomputed tables where an answer will arrive. Here the same is worked out a
-//! second way, bit by bit as receive-side scaling defines it, from the key and the indirection table
-//! that the port really has. What NAT chose for a worker has to land on that worker. It shows an
-//! error of the prediction, or a table that leaves a worker out, before any packet depends on it;
-//! whether a device does what it says is shown by samples of received packets, later.
+//! second way, bit by bit as receive-side scaling defines it, from the key and the indirection
+//! table that the port really has. What NAT chose for a worker has to land on that worker. It shows
+//! an error of the prediction, or a table that leaves a worker out, before any packet depends on
+//! it; whether a device does what it says is shown by samples of received packets, later.
 
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::WorkerId;
