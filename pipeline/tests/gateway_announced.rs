@@ -484,3 +484,23 @@ fn an_announced_call_keeps_its_ids_apart_whoever_speaks_first() {
         balanced(&sim);
     }
 }
+
+#[test]
+fn an_announced_connection_opens_during_a_flood_of_others() {
+    let mut sim = Sim::with_neighbours(&policy(), 1, Neighbours::Assume(PEER_MAC), 64);
+    let (_, _, master) = control(&mut sim);
+    for port in 1_000..1_060 {
+        let from = format!("192.168.88.77:{port}");
+        sim.inject(LAN, tcp(LAN, &from, "198.51.100.7:443", SYN, 1, 0));
+    }
+    assert_eq!(sim.last_end().reason, Some(DropReason::SynFlood));
+    let announced = Expectation {
+        proto: Proto::TCP,
+        ..to_gateway(5_000)
+    };
+    expect(&sim, master, announced);
+    let syn = tcp(WAN, "198.51.100.7:20", "203.0.113.2:5000", SYN, 1, 0);
+    let sent = sim.inject(WAN, syn);
+    assert_eq!(one(&sent, LAN).tuple().dst, CLIENT);
+    balanced(&sim);
+}

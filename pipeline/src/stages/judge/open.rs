@@ -143,6 +143,7 @@ pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
     meta: &mut Meta,
     mut opening: Opening<F>,
 ) -> Fate {
+    meta.rule = core.program.lasting.rule(opening.new.rule);
     let counted = opening.counted.take();
     core.continue_opening(opening.new.pair.original.src.to_ip(), counted);
     let fate = if core.has_room_for_limits::<F>() {
@@ -165,7 +166,6 @@ fn settle_in<F: Stack, B: Buffer, W: Witness<B>>(
         // The other worker has not adopted the program yet that took the address away.
         return Fate::Drop(DropReason::NatNoAddress);
     }
-    meta.rule = core.program.lasting.rule(new.rule);
     let destination = new.pair.outgoing(Direction::Original).dst.to_ip();
     let fate = match route(core, meta, destination) {
         Ok(routed) => accepted(meta, &routed, destination),

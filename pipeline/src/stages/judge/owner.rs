@@ -51,10 +51,19 @@ pub(super) fn look_again<F: Stack, B: Buffer, W: Witness<B>>(
         !is_error && checksum == Checksum::Good && table.admits(&key, &segment, &config).is_ok();
     if !admitted {
         meta.track = Track::Invalid;
-    } else if !meta.origin.is_local() && table.holds_back(&key, &segment, core.now, &config) {
+    } else if is_gated::<F, W>(core, meta, &key)
+        && F::table_mut(&mut core.conntrack).holds_back(&key, &segment, core.now, &config)
+    {
         return Fate::Drop(DropReason::SynFlood);
     }
     Fate::Pass
+}
+
+/// Whether a flood may hold back the packet that opens a connection: not one that another worker
+/// has judged already, whose rules have counted, nor one that a connection has announced.
+fn is_gated<F: Stack, W>(core: &Core<W>, meta: &Meta, key: &Tuple<F>) -> bool {
+    let expectations = &core.conntrack.shared().expectations;
+    !meta.origin.is_local() && meta.opening.is_none() && expectations.find(key, core.now).is_none()
 }
 
 /// Hands a packet over to the worker that owns its connection, or where one may be opened.
