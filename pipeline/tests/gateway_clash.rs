@@ -47,7 +47,9 @@ fn a_client_that_reaches_a_server_in_two_ways_from_one_port_has_two_connections(
     for workers in [1, 2, 4] {
         let mut sim = Sim::new(&published(), workers);
         for n in 0..60_u16 {
-            let client = format!("198.51.100.7:{}", 5_000 + n);
+            // Each its own address: another port, given to one client, may be the next one's own.
+            let (host, port) = (format!("198.51.100.{}", 7 + n), 5_000 + n);
+            let client = format!("{host}:{port}");
             let mut ways = [PUBLISHED, SERVER];
             if n % 2 == 1 {
                 ways.reverse();
@@ -56,10 +58,10 @@ fn a_client_that_reaches_a_server_in_two_ways_from_one_port_has_two_connections(
                 let inwards = one(&sim.inject(WAN, udp(WAN, &client, to)), LAN);
                 inwards.tuple().src_port
             });
-            assert_eq!(seen[0].0, 5_000 + n, "the first keeps its port");
+            assert_eq!(seen[0].0, port, "the first keeps its port");
             assert_ne!(seen[0], seen[1], "the second gets another");
             for (to, port) in ways.into_iter().zip(seen) {
-                let answer = udp(LAN, SERVER, &format!("198.51.100.7:{}", port.0));
+                let answer = udp(LAN, SERVER, &format!("{host}:{}", port.0));
                 let back = one(&sim.inject(LAN, answer), WAN);
                 assert_eq!(back.words(), format!("{to} > {client}"));
                 assert_eq!(sim.last_end().state, Some(ConnState::Established));
