@@ -100,11 +100,26 @@ impl Steering {
             .places(print)
             .any(|at| at != mine && self.slots[at].load(Ordering::SeqCst) >> 8 == print);
         if twice {
-            self.slots[mine].store(0, Ordering::SeqCst);
+            self.give_back(word, mine);
             return Err(SteeringError::Occupied);
         }
         self.len.fetch_add(1, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Takes back a word that was put in `mine` beside an equal fingerprint.
+    ///
+    /// Who removed an equal word meanwhile may have taken this one for it, and a third may have the
+    /// place by now: then the other word is the one to take away.
+    fn give_back(&self, word: u64, mine: usize) {
+        let take = |at: usize| {
+            let taken =
+                self.slots[at].compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed);
+            taken.is_ok()
+        };
+        if !take(mine) {
+            self.places(word >> 8).any(take);
+        }
     }
 
     /// The worker that packets with `tuple` are steered to.

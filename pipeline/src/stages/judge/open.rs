@@ -79,7 +79,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         Err(reason) => return Fate::Drop(reason),
     };
     let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
-    if core.counting.is_uncountable() || !core.has_room_for_limits::<F>() {
+    if core.counting.is_uncountable() {
         return Fate::Drop(DropReason::ConnectionLimitFull);
     }
     let opening = Opening {
@@ -108,6 +108,9 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     );
     if home != core.id {
         return depart(core, opening, home);
+    }
+    if !core.has_room_for_limits::<F>() {
+        return Fate::Drop(DropReason::ConnectionLimitFull);
     }
     match enter::<F, B, W>(core, buf, meta, opening) {
         Ok(flow) => {
