@@ -39,6 +39,9 @@ pub const KEY: HashKey = HashKey([
     0x0f1e_2d3c_4b5a_6978,
 ]);
 
+/// Where attempts go; the rules of a [`Rig`] are about the ports below.
+const ATTEMPTED_PORT: u16 = 61_443;
+
 /// Bytes an [`InlineBuffer`] holds.
 pub const FRAME_MAX: usize = 128;
 
@@ -184,9 +187,11 @@ pub fn outward(n: u32) -> Option<InlineBuffer> {
     Some(InlineBuffer::new(&frame(LAN_MAC, inside, server)?))
 }
 
-/// A SYN from the inside host of connection `n`, `None` if it cannot be made.
+/// A SYN from the inside host of connection `n`, to a port that no rule of a [`Rig`] asks for;
+/// `None` if it cannot be made.
 pub fn attempt(n: u32) -> Option<InlineBuffer> {
-    let (inside, server) = ends(n);
+    let (inside, mut server) = ends(n);
+    server.set_port(ATTEMPTED_PORT);
     let syn = TcpSpec {
         flags: SYN,
         seq: n,

@@ -18,8 +18,24 @@ use turnpike_pipeline::policy::{Action, ConnectionLimit, Match, Matchers, Policy
 const ENTRIES: usize = 512;
 const SERVER: &str = "198.51.100.7:443";
 
+/// A gateway that picks up no connection in the middle: a segment passes because its connection is
+/// in the table, or not at all.
 fn sim(policy: &Policy, workers: u8) -> Sim {
-    Sim::with_neighbours(policy, workers, Neighbours::Assume(PEER_MAC), ENTRIES)
+    let mut policy = policy.clone();
+    policy.tracking.loose_tcp = false;
+    drop_invalid(&mut policy);
+    Sim::with_neighbours(&policy, workers, Neighbours::Assume(PEER_MAC), ENTRIES)
+}
+
+/// Refuses what fits no connection, behind all other rules.
+fn drop_invalid(policy: &mut Policy) {
+    let invalid = Matchers {
+        connection_state: states(&[ConnState::Invalid]),
+        ..Matchers::default()
+    };
+    policy.filter.chains[1]
+        .rules
+        .push(rule(invalid, Action::Drop));
 }
 
 fn dropped(sim: &Sim, reason: DropReason) -> u64 {
