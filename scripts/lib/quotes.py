@@ -122,8 +122,17 @@ def seen(wire, deadline):
             yield direction == PACKET_OUTGOING, Packet(frame[14:])
 
 
+def judge_any(probes, error):
+    """What is wrong with an error about a probe that may have been repeated; None if nothing is.
+
+    The sender of an error may limit how many it sends, so that only a repeat is answered.
+    """
+    wrongs = [judge(probe, error) for probe in probes]
+    return None if None in wrongs else wrongs[0]
+
+
 def judge(probe, error):
-    """What is wrong with an error about the probe; None if nothing is."""
+    """What is wrong with an error about this very packet; None if nothing is."""
     if error.target != probe.source:
         return f"the error is for {error.target}, the probe was sent by {probe.source}"
     if not error.checksums():
@@ -162,18 +171,18 @@ def main():
     sender = send(ask.kind, ask.address, ask.port, ask.ttl, ask.size)
     icmp = ICMPV6 if ask.address.version == 6 else ICMP
     protocol = PROTOCOLS.get(ask.kind, icmp)
-    probe = None
+    probes = []
     for leaves, packet in seen(wire, time.monotonic() + SECONDS):
         if leaves and packet.target == ask.address and packet.protocol == protocol:
-            probe = probe or packet
-        elif probe and not leaves and packet.protocol == icmp and packet.error():
-            wrong = judge(probe, packet)
+            probes.append(packet)
+        elif probes and not leaves and packet.protocol == icmp and packet.error():
+            wrong = judge_any(probes, packet)
             if wrong:
                 sys.exit(wrong)
             time.sleep(0.05)
             print(line(packet, sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)))
             return
-    sys.exit("no error came back" if probe else "the probe was not seen to leave")
+    sys.exit("no error came back" if probes else "the probe was not seen to leave")
 
 
 if __name__ == "__main__":
