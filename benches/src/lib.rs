@@ -276,6 +276,7 @@ fn policy(rules: usize) -> Policy {
             .into_iter()
             .collect(),
         raw: table(TableKind::Raw),
+        mangle: table(TableKind::Mangle),
         nat: table(TableKind::Nat),
         filter: table(TableKind::Filter),
         ..Policy::default()

@@ -302,6 +302,13 @@ impl<F: Family> Hot<F> {
         self.deltas = towards(direction, cached.deltas);
     }
 
+    /// Makes both directions forget their judgement, as if nobody had judged them.
+    pub(crate) fn forget_judgements(&mut self) {
+        for direction in [Direction::Original, Direction::Reply] {
+            self.flags.0 &= !(3 << state_shift(direction));
+        }
+    }
+
     /// Remembers the translation's checksum differences, given as those of `direction`.
     pub(crate) fn set_deltas(&mut self, direction: Direction, deltas: Deltas) {
         self.deltas = towards(direction, deltas);

@@ -219,9 +219,11 @@ impl<F: Family> Table<F> {
         self.hot[at(id)].mark
     }
 
-    /// Sets a connection's mark.
+    /// Sets a connection's mark; another one than before makes both flows forget their judgement.
     pub fn set_mark(&mut self, id: FlowId, mark: u32) {
-        if std::mem::replace(&mut self.hot[at(id)].mark, mark) != mark {
+        let hot = &mut self.hot[at(id)];
+        if std::mem::replace(&mut hot.mark, mark) != mark {
+            hot.forget_judgements();
             self.note(id, Change::Update);
         }
     }

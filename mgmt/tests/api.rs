@@ -269,7 +269,10 @@ fn bad_questions_get_an_error_that_says_what_is_wrong() {
 fn names_that_do_not_exist_are_a_bad_request_with_those_that_do() {
     let server = start();
     for (target, words) in [
-        ("/v1/rules?table=bogus", "there are: raw, nat, filter"),
+        (
+            "/v1/rules?table=bogus",
+            "there are: raw, mangle, nat, filter",
+        ),
         (
             "/v1/rules?chain=bogus",
             "there are: prerouting, output, dstnat, srcnat, input, forward, guests",

@@ -8,10 +8,10 @@ use std::time::Duration;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_mgmt::config::Config;
 use turnpike_mgmt::config::engine::{Hugepages, Idle};
-use turnpike_pipeline::ids::{ChainId, IfaceId, InterfaceListId, ListId, PortId};
+use turnpike_pipeline::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId, PortId};
 use turnpike_pipeline::policy::{
-    Action, IpFamily, Matchers, Policy, PortRange, PortSet, RejectWith, Rule, Table, Unreachable,
-    Via,
+    Action, Edit, IpFamily, MarkKind, Matchers, Policy, PortRange, PortSet, RejectWith, Rule,
+    Table, Then, TtlChange, Unreachable, Via,
 };
 
 const INTERFACES: &str = r#"
@@ -153,6 +153,48 @@ fn every_matcher_arrives_where_it_belongs() {
     assert_eq!(
         (&*rule.comment, rule.disabled, rule.source.line),
         ("c", true, 11)
+    );
+}
+
+#[test]
+fn mangle_rules_and_what_they_ask_arrive_where_they_belong() {
+    let config = load(
+        "firewall:
+  mangle:
+    - { chain: prerouting, packet-size: \"!100-200\", hop-limit: \"less-than:5\", \
+         connection-mark: no-mark, packet-mark: \"!bulk\", action: mark-connection, \
+         new-connection-mark: voip, passthrough: no }
+    - { chain: postrouting, action: change-dscp, new-dscp: 46 }
+    - { chain: forward, action: change-ttl, new-ttl: \"decrement:2\" }
+    - { chain: input, action: mark-packet, new-packet-mark: no-mark }
+",
+    );
+    assert_eq!(config.policy.marks, ["bulk", "voip"]);
+    let rules: Vec<&Rule> = config
+        .policy
+        .mangle
+        .chains
+        .iter()
+        .flat_map(|c| &c.rules)
+        .collect();
+    let [marks, unmarks, ttl, dscp] = rules[..] else {
+        panic!("four rules in the order of their chains: {rules:?}");
+    };
+    assert_eq!(
+        &*marks.text,
+        "mangle chain=prerouting connection-mark=no-mark packet-mark=!bulk \
+         packet-size=!100-200 ttl=less-than:5 action=mark-connection new-connection-mark=voip \
+         passthrough=no"
+    );
+    let voip = Some(MarkId(1));
+    let mark = Edit::Mark(MarkKind::Connection, voip);
+    assert_eq!(marks.action, Action::Edit(mark, Then::Stop));
+    assert_eq!(dscp.action, Action::Edit(Edit::Dscp(46), Then::GoOn));
+    let down = TtlChange::decrement(2);
+    assert_eq!(ttl.action, Action::Edit(Edit::Ttl(down), Then::GoOn));
+    assert_eq!(
+        unmarks.action,
+        Action::Edit(Edit::Mark(MarkKind::Packet, None), Then::GoOn)
     );
 }
 

@@ -8,6 +8,7 @@ use crate::ids::{IfaceId, PortId, RuleId};
 use crate::nexthop::NextHopId;
 use crate::packet::parse::Parsed;
 use crate::packet::verify::verify_l4;
+use crate::rules::{Edits, Marks};
 
 /// The most packets in one burst.
 pub const BURST_MAX: usize = 64;
@@ -112,6 +113,10 @@ pub struct Meta {
     pub rule: Option<RuleId>,
     /// What another worker decided of the connection it opens, as the worker keeps it.
     pub opening: Option<OpeningId>,
+    /// Its marks.
+    pub marks: Marks,
+    /// What rules change of it.
+    pub edits: Edits,
     /// What [`Meta::checksum`] found, once it has looked.
     pub verified: Option<Checksum>,
 }

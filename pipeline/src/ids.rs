@@ -22,6 +22,13 @@ pub struct InterfaceListId(pub u16);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ListId(pub u16);
 
+/// A name of a mark; its index in `Policy::marks`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MarkId(pub u16);
+
+/// The most names of marks one configuration can have.
+pub const MARKS_MAX: usize = 4_096;
+
 /// A rule; its index in `Program::rules`, in configuration order over all tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);

@@ -9,6 +9,7 @@
 use turnpike_conntrack::table::NewConnection;
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
+use crate::rules::Edits;
 use crate::stages::counting::Counted;
 
 /// A connection that was judged and is to be entered.
@@ -20,6 +21,10 @@ pub struct Opening<F: Family> {
     pub fasttrack: bool,
     /// Whether it goes out with whatever address the gateway has there.
     pub masqueraded: bool,
+    /// Its mark.
+    pub mark: u32,
+    /// What rules change of the packet that opens it.
+    pub edits: Edits,
     /// What rules have counted it for, if another worker is to enter it.
     pub counted: Option<Counted>,
 }

@@ -14,6 +14,7 @@ use hashbrown::HashTable;
 
 use crate::counters::{Counts, RuleCounters};
 use crate::ids::RuleId;
+use crate::rules::edits::Edits;
 use crate::rules::linear::Decision;
 use crate::rules::path::Path;
 
@@ -51,6 +52,10 @@ pub struct Outcome<'a> {
     pub rules: &'a [RuleId],
     /// Those of them that write a line to the log.
     pub logs: &'a [RuleId],
+    /// How many of those, the first ones, were matched before routing.
+    pub early_logs: usize,
+    /// What the matched rules change of a packet.
+    pub edits: Edits,
     /// Whether one of them sets the fasttrack flag.
     pub fasttrack: bool,
 }
@@ -75,6 +80,8 @@ struct Entry {
     decision: Decision,
     rules: Range<usize>,
     logs: Range<usize>,
+    early_logs: usize,
+    edits: Edits,
     fasttrack: bool,
 }
 
@@ -130,6 +137,8 @@ impl Outcomes {
             decision,
             rules: path.rules(),
             logs: path.logs(),
+            early_logs: path.early_logs(),
+            edits: *path.edits(),
             fasttrack: path.fasttrack(),
         };
         let hash = self.hash(decision, path.rules());
@@ -158,6 +167,8 @@ impl Outcomes {
             decision: entry.decision,
             rules: self.arena.get(entry.rules.clone())?,
             logs: self.arena.get(entry.logs.clone())?,
+            early_logs: entry.early_logs,
+            edits: entry.edits,
             fasttrack: entry.fasttrack,
         })
     }
@@ -213,6 +224,8 @@ impl Outcomes {
             decision: outcome.decision,
             rules,
             logs,
+            early_logs: outcome.early_logs,
+            edits: outcome.edits,
             fasttrack: outcome.fasttrack,
         });
         self.counts.push(Counts::default());
@@ -297,6 +310,7 @@ mod tests {
         let mut recorder = Recorder {
             path: &mut path,
             counters: counters(program),
+            marks: &program.marks,
             bytes,
         };
         let decision = judge(program, &packet(port), &mut recorder);

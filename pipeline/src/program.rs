@@ -23,6 +23,7 @@ use crate::policy::{Policy, TableKind, Tracking};
 use crate::rules::Rules;
 use crate::rules::external::external_addresses;
 use crate::rules::lasting::Lasting;
+use crate::rules::marks::MarkNumbers;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -43,6 +44,10 @@ pub struct Program {
     pub tracking_config: TrackingConfig,
     /// Whether a raw rule is enabled: without any, no packet is held against them.
     pub has_raw_rules: bool,
+    /// Whether a mangle rule is enabled.
+    pub has_mangle_rules: bool,
+    /// The numbers that stand for marks.
+    pub marks: MarkNumbers,
     /// The port pools of IPv4 source translation.
     pub pools4: Pools<V4>,
     /// The port pools of IPv6 source translation.
@@ -84,6 +89,8 @@ impl Program {
             tracking: policy.tracking.clone(),
             tracking_config: policy.tracking.config(),
             has_raw_rules: !rules.is_idle(TableKind::Raw),
+            has_mangle_rules: !rules.is_idle(TableKind::Mangle),
+            marks: MarkNumbers::build(&policy.marks, previous.map(|p| &p.marks)),
             pools4: pools(&rules, &interfaces, previous.map(|p| &p.pools4)),
             pools6: pools(&rules, &interfaces, previous.map(|p| &p.pools6)),
             rule_counters: workers

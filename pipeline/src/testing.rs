@@ -13,7 +13,7 @@ use crate::policy::{
     Action, Chain, Interface, Matchers, NatStateSet, Policy, PortChoice, Route, Rule, Source, Via,
 };
 use crate::program::{CompileContext, Program};
-use crate::rules::Facts;
+use crate::rules::{Facts, Marks};
 
 /// lan (port 0), wan (port 1), and guest, which is VLAN 20 on port 0; a default route by wan.
 pub(crate) fn gateway() -> Policy {
@@ -109,5 +109,6 @@ pub(crate) fn bare(src: &str, dst: &str, proto: Proto) -> Facts {
         out_interface: None,
         state: None,
         nat_state: NatStateSet::default(),
+        marks: Marks::default(),
     }
 }

@@ -505,10 +505,18 @@ fn marks_rules_and_judgements_are_kept_and_forgotten_with_the_connection() {
         deltas: Deltas { l3: 1, l4: 2 },
     };
     assert_eq!(table.cached(flow).generation, Generation(0));
+    table.set_mark(id, 7);
     table.set_cached(flow, cached);
     table.set_mark(id, 7);
     table.set_fasttracked(id);
     assert_eq!((table.cached(flow), table.mark(id)), (cached, 7));
+    table.set_mark(id, 8);
+    assert_eq!(
+        table.cached(flow).generation,
+        Generation(0),
+        "what was judged under another mark is judged again"
+    );
+    table.set_mark(id, 7);
     let connection = table.connection(id, T0).expect("a connection");
     assert_eq!((connection.mark, connection.rule), (7, Some(12)));
     assert_eq!(connection.flags.to_string(), "CF");

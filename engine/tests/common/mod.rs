@@ -144,6 +144,7 @@ pub fn program(
             interface("wan", 1, "198.51.100.1/24"),
         ],
         raw: empty_table(TableKind::Raw),
+        mangle: empty_table(TableKind::Mangle),
         nat: empty_table(TableKind::Nat),
         filter: empty_table(TableKind::Filter),
         ..Policy::default()

@@ -50,6 +50,7 @@ pub fn policy() -> Policy {
             default_route("::/0", "2001:db8:113::1"),
         ],
         raw: table(TableKind::Raw),
+        mangle: table(TableKind::Mangle),
         nat: table(TableKind::Nat),
         filter: table(TableKind::Filter),
         ..Policy::default()

@@ -220,7 +220,7 @@ fn decode(
     let address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
     let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
     let tracking = tracking::decode(file.field("connection-tracking"), problems);
-    let tables = firewall::decode(file.field("firewall"), &names, problems);
+    let tables = firewall::decode(file.field("firewall"), &mut names, problems);
     let services = services::decode(file.field("services"), problems);
     let mut engine = engine::decode(file.field("engine"), problems);
     engine.max_entries = tracking.max_entries;
@@ -240,7 +240,9 @@ fn decode(
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
         },
+        marks: names.marks,
         raw: tables.raw,
+        mangle: tables.mangle,
         nat: tables.nat,
         filter: tables.filter,
     };

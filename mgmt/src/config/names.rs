@@ -1,7 +1,10 @@
 //! Names and what they stand for, so that every mention of one is checked the same way.
 
-use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId};
+use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId, MARKS_MAX, MarkId};
 
+use super::firewall::NO_MARK;
+use super::section::{Word, or_report};
+use super::value::Name;
 use crate::problem::{Problems, Span, did_you_mean};
 
 /// The names that a configuration defines, in the order of their identifiers.
@@ -13,6 +16,8 @@ pub struct Names {
     pub interface_lists: Vec<String>,
     /// Address lists.
     pub address_lists: Vec<String>,
+    /// Marks of packets, connections and ways.
+    pub marks: Vec<String>,
 }
 
 impl Names {
@@ -59,6 +64,19 @@ impl Names {
         let hint = defined(name, &self.address_lists, "address-lists:");
         problems.error(span, format!("no address list is called `{name}`{hint}"));
         None
+    }
+
+    /// The mark called `name`, `Some(None)` for `no-mark`; an error at `span` if it cannot be one.
+    pub fn mark(&self, name: &str, span: Span, problems: &mut Problems) -> Option<Option<MarkId>> {
+        if name == NO_MARK {
+            return Some(None);
+        }
+        or_report(Name::read(name), span, problems)?;
+        let index = index_of(&self.marks, name);
+        if index.is_none() {
+            problems.error(span, format!("more than {MARKS_MAX} different marks"));
+        }
+        Some(Some(MarkId(index?)))
     }
 }
 

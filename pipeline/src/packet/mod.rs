@@ -11,6 +11,7 @@ pub mod checksum;
 pub mod craft;
 mod dccp;
 pub mod echo;
+pub mod edit;
 pub mod fragment;
 pub mod frame;
 mod gre;

@@ -143,7 +143,7 @@ fn query_id<F: Family>(proto: Proto, kind: u8, out: &Tuple<F>) -> Option<Port> {
     }
 }
 
-fn apply(head: &mut [u8], at: usize, delta: Delta) {
+pub(super) fn apply(head: &mut [u8], at: usize, delta: Delta) {
     if let Some(old) = u16_at(head, at) {
         put_u16(head, at, delta.apply(old));
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use crate::ids::{ChainId, RuleId};
 use crate::policy::{
-    Action, AddressRange, ConnectionLimit, Match, Policy, PortChoice, Rule, Source, TableKind,
+    Action, AddressRange, ConnectionLimit, Match, PacketAsk, Policy, PortChoice, Rule, Source,
+    TableKind,
 };
 use crate::program::Program;
 use crate::rules::facts::Facts;
@@ -38,6 +39,7 @@ pub struct CompiledRule {
     /// The rule in canonical words.
     pub text: Arc<str>,
     tests: Box<[Test]>,
+    packet: Box<[Match<PacketAsk>]>,
     limit: Option<Match<ConnectionLimit>>,
 }
 
@@ -62,11 +64,13 @@ impl CompiledRule {
             source: rule.source.clone(),
             text: Arc::clone(&rule.text),
             tests: Test::of(rule),
+            packet: rule.matchers.packet.as_slice().into(),
             limit: rule.matchers.connection_limit,
         }
     }
 
-    /// Holds the rule against a packet, but for its `connection-limit`.
+    /// Holds the rule against what a flow's packets have in common: all it asks but for
+    /// [`packet_asks`](Self::packet_asks) and its `connection-limit`.
     pub fn look(&self, facts: &Facts, program: &Program) -> Look {
         if self.disabled {
             return Look::Disabled;
@@ -89,6 +93,7 @@ impl CompiledRule {
             | Action::Return
             | Action::NoTrack
             | Action::Fasttrack
+            | Action::Edit(..)
             | Action::SrcNat(_)
             | Action::Masquerade(_)
             | Action::DstNat(_)
@@ -102,6 +107,11 @@ impl CompiledRule {
     /// The addresses at one end of a packet that it asks for, if it asks for a range of them.
     pub fn asked_range(&self, end: End) -> Option<AddressRange> {
         self.tests.iter().find_map(|test| test.asked_range(end))
+    }
+
+    /// What it asks of each packet anew, all of which has to hold too.
+    pub fn packet_asks(&self) -> &[Match<PacketAsk>] {
+        &self.packet
     }
 
     /// Its `connection-limit`, which has to hold too.

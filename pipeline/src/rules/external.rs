@@ -58,6 +58,7 @@ fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::Edit(..)
         | Action::Masquerade(_)
         | Action::DstNat(_)
         | Action::Redirect(_) => None,

@@ -7,6 +7,7 @@ use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::IfaceId;
 use crate::policy::{IpFamily, NatStateSet};
+use crate::rules::marks::Marks;
 
 /// One packet as the rules see it; what it does not have, or does not have yet, is `None`.
 ///
@@ -34,6 +35,8 @@ pub struct Facts {
     pub state: Option<ConnState>,
     /// How its connection is translated; empty where there is none.
     pub nat_state: NatStateSet,
+    /// Its marks; those of its own and of its way are none until a rule has set them.
+    pub marks: Marks,
 }
 
 impl Facts {

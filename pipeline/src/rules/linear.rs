@@ -3,7 +3,9 @@
 //! A matching rule is counted and does what its action says. Most actions decide; `log`,
 //! `passthrough` and `fasttrack-connection` go on with the next rule; `jump` goes on in another
 //! chain and `return`, or that chain's end, behind the jump. The end of a built-in chain accepts.
-//! A rule's `connection-limit` is asked last: only what the rest of the rule holds for is counted.
+//! What only the packet itself can answer is asked of the observer, once all that the facts answer
+//! holds, and a rule's `connection-limit` last: only what the rest of the rule holds for is counted.
+//! A mark that a rule has set is the packet's for the rules behind it.
 //! What cannot happen with a checked configuration (a chain that does not exist, jumps nested
 //! deeper than [`JUMP_DEPTH_MAX`], more than [`STEPS_MAX`] rules for one packet) drops.
 
@@ -14,7 +16,10 @@ use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::limits::Limit;
 
 use crate::ids::{ChainId, RULES_MAX, RuleId};
-use crate::policy::{Action, AddressRange, PortRange, RejectWith, SameBy, TableKind, Translation};
+use crate::policy::{
+    Action, AddressRange, Edit, PacketAsk, PortRange, RejectWith, SameBy, TableKind, Then,
+    Translation,
+};
 use crate::program::Program;
 use crate::rules::compiled::CompiledRule;
 use crate::rules::facts::Facts;
@@ -85,6 +90,14 @@ pub trait Observer {
         let _ = (id, rule);
     }
 
+    /// All that the facts answer holds for a rule: what the packet itself answers. `None` if it
+    /// lacks what is asked about, and then the rule does not match, negated or not. Whoever has no
+    /// packet knows nothing.
+    fn packet(&mut self, rule: RuleId, ask: &PacketAsk, facts: &Facts) -> Option<bool> {
+        let _ = (rule, ask, facts);
+        None
+    }
+
     /// Everything else of a rule holds: how many connections its `connection-limit` counts, with
     /// the one that the packet opens. Whoever keeps no counts sees the first.
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {
@@ -112,6 +125,7 @@ pub fn evaluate(
     observer: &mut impl Observer,
 ) -> Decision {
     let rules = &program.rules;
+    let mut facts = *facts;
     let Some(mut here) = rules.chain(table, chain) else {
         return fail_closed(None);
     };
@@ -129,21 +143,15 @@ pub fn evaluate(
             return fail_closed(last);
         };
         last = Some(id);
-        let mut look = rule.look(facts, program);
-        if let (Look::Matched, Some(asked)) = (look, rule.limit()) {
-            let limit = Limit {
-                rule: program.lasting.number(id).unwrap_or(NONE),
-                prefix: asked.value.prefix,
-            };
-            if !asked.holds(observer.connections(limit, facts.src)) {
-                look = Look::Failed("connection-limit");
-            }
-        }
+        let look = look(program, (id, rule), &facts, observer);
         observer.looked_at(id, look);
         if look != Look::Matched {
             continue;
         }
         observer.matched(id, rule);
+        if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
+            facts.marks.set(kind, program.marks.number(mark));
+        }
         match step(&rule.action) {
             Step::Next => {}
             Step::Return => here.start = here.end,
@@ -167,6 +175,35 @@ pub fn evaluate(
     fail_closed(last)
 }
 
+/// Holds one rule against a packet, questions that cost or count last.
+fn look(
+    program: &Program,
+    (id, rule): (RuleId, &CompiledRule),
+    facts: &Facts,
+    observer: &mut impl Observer,
+) -> Look {
+    let look = rule.look(facts, program);
+    if look != Look::Matched {
+        return look;
+    }
+    for asked in rule.packet_asks() {
+        let answer = observer.packet(id, &asked.value, facts);
+        if answer.is_none_or(|answer| answer == asked.negated) {
+            return Look::Failed(asked.value.name());
+        }
+    }
+    if let Some(asked) = rule.limit() {
+        let limit = Limit {
+            rule: program.lasting.number(id).unwrap_or(NONE),
+            prefix: asked.value.prefix,
+        };
+        if !asked.holds(observer.connections(limit, facts.src)) {
+            return Look::Failed("connection-limit");
+        }
+    }
+    Look::Matched
+}
+
 const END_OF_CHAIN: Decision = Decision {
     verdict: Verdict::Accept,
     rule: None,
@@ -182,7 +219,10 @@ const fn fail_closed(rule: Option<RuleId>) -> Decision {
 
 const fn step(action: &Action) -> Step {
     match action {
-        Action::Log(_) | Action::Passthrough | Action::Fasttrack => Step::Next,
+        Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(_, Then::GoOn) => {
+            Step::Next
+        }
+        Action::Edit(_, Then::Stop) => Step::Decide(Verdict::Accept),
         Action::Jump(chain) => Step::Jump(*chain),
         Action::Return => Step::Return,
         Action::Accept => Step::Decide(Verdict::Accept),

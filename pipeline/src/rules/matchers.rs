@@ -12,8 +12,8 @@ use turnpike_conntrack::tuple::{Port, Proto};
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
-    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Match, Matchers, NatStateSet,
-    PortSet, Rule, StateSet,
+    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, Match, Matchers,
+    NatStateSet, PortSet, Rule, StateSet,
 };
 use crate::program::Program;
 use crate::rules::facts::Facts;
@@ -62,6 +62,7 @@ enum Ask {
     Address(End, AddressRange),
     AddressList(End, ListId),
     AddressType(End, AddressTypeSet),
+    Mark(Mark),
 }
 
 impl Test {
@@ -89,6 +90,9 @@ impl Test {
             out_interface,
             in_interface_list,
             out_interface_list,
+            marks,
+            // Asked of each packet anew, see `rules::packet`.
+            packet: _,
         } = &rule.matchers;
         let mut tests = Vec::new();
         tests.extend(family.map(|f| Self::plain(Ask::Family(f))));
@@ -113,6 +117,9 @@ impl Test {
         add(test(dst_address_list, |v| Ask::AddressList(End::Dst, v)));
         add(test(src_address_type, |v| Ask::AddressType(End::Src, v)));
         add(test(dst_address_type, |v| Ask::AddressType(End::Dst, v)));
+        for mark in marks {
+            add(test(&Some(*mark), Ask::Mark));
+        }
         tests.into()
     }
 
@@ -164,6 +171,7 @@ impl Test {
             Ask::AddressList(End::Dst, _) => "dst-address-list",
             Ask::AddressType(End::Src, _) => "src-address-type",
             Ask::AddressType(End::Dst, _) => "dst-address-type",
+            Ask::Mark(mark) => mark.kind.matcher(),
         }
     }
 
@@ -206,6 +214,9 @@ impl Test {
             Ask::AddressType(end, types) => {
                 let address_type = program.fib.address_type(facts.address(*end));
                 Some(address_type.is_in(*types))
+            }
+            Ask::Mark(asked) => {
+                Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
         }
     }
@@ -280,7 +291,8 @@ fn implied(action: &Action) -> Option<Ask> {
         | Action::Jump(_)
         | Action::Return
         | Action::NoTrack
-        | Action::Fasttrack => None,
+        | Action::Fasttrack
+        | Action::Edit(..) => None,
     }
 }
 

@@ -9,14 +9,20 @@
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
 pub mod compiled;
+pub mod edits;
 pub mod external;
 pub mod facts;
 pub mod lasting;
 pub mod linear;
+pub mod marks;
 pub mod matchers;
+pub mod packet;
 pub mod path;
 
 pub use compiled::{CompiledRule, Rules};
+pub use edits::{Edits, Phase};
 pub use facts::Facts;
 pub use linear::{Decision, Look, Observer, Verdict, evaluate};
+pub use marks::Marks;
+pub use packet::Sight;
 pub use path::{Path, Recorder};

@@ -10,7 +10,9 @@ use crate::counters::{Counts, RuleCounters};
 use crate::ids::RuleId;
 use crate::policy::Action;
 use crate::rules::compiled::CompiledRule;
+use crate::rules::edits::{Edits, Phase};
 use crate::rules::linear::Observer;
+use crate::rules::marks::MarkNumbers;
 
 /// How many matched rules a path holds.
 pub const PATH_MAX: usize = 64;
@@ -23,6 +25,10 @@ pub const LOGS_MAX: usize = 16;
 pub struct Path {
     rules: ArrayVec<RuleId, PATH_MAX>,
     logs: ArrayVec<RuleId, LOGS_MAX>,
+    /// How many of `logs` were written before the packet was routed.
+    early_logs: usize,
+    edits: Edits,
+    phase: Phase,
     fasttrack: bool,
     overflowed: bool,
     passing: bool,
@@ -34,6 +40,15 @@ impl Path {
         Self::default()
     }
 
+    /// An empty path of a packet that `edits` have been made of.
+    pub fn beside(edits: Edits, phase: Phase) -> Self {
+        Self {
+            edits,
+            phase,
+            ..Self::default()
+        }
+    }
+
     /// Every matched rule in order, the deciding ones among them; a rule that matched twice
     /// through two jumps is there twice.
     pub fn rules(&self) -> &[RuleId] {
@@ -43,6 +58,26 @@ impl Path {
     /// The matched rules that write a line to the log.
     pub fn logs(&self) -> &[RuleId] {
         &self.logs
+    }
+
+    /// How many of [`logs`](Self::logs), the first ones, were matched before routing.
+    pub const fn early_logs(&self) -> usize {
+        self.early_logs
+    }
+
+    /// What the matched rules have changed.
+    pub const fn edits(&self) -> &Edits {
+        &self.edits
+    }
+
+    /// Where the packet stands.
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Goes on in `phase`.
+    pub const fn enter(&mut self, phase: Phase) {
+        self.phase = phase;
     }
 
     /// Whether a matched rule sets the connection's fasttrack flag.
@@ -67,11 +102,7 @@ impl Path {
 
     /// Forgets everything, for the next packet.
     pub fn clear(&mut self) {
-        self.rules.clear();
-        self.logs.clear();
-        self.fasttrack = false;
-        self.overflowed = false;
-        self.passing = false;
+        *self = Self::default();
     }
 
     /// Counts one packet of `bytes` bytes for each rule of the path.
@@ -91,6 +122,8 @@ pub struct Recorder<'a> {
     pub path: &'a mut Path,
     /// Where overflow is counted.
     pub counters: &'a RuleCounters,
+    /// The numbers of marks.
+    pub marks: &'a MarkNumbers,
     /// The packet's bytes.
     pub bytes: u64,
 }
@@ -108,6 +141,12 @@ impl Observer for Recorder<'_> {
         if rule.log_prefix().is_some() {
             // Full: LOGS_MAX lines are enough for one packet.
             let _ = self.path.logs.try_push(id);
+            if self.path.phase == Phase::Early {
+                self.path.early_logs = self.path.logs.len();
+            }
+        }
+        if let Action::Edit(edit, _) = rule.action {
+            self.path.edits.add(edit, self.path.phase, self.marks);
         }
         self.path.fasttrack |= matches!(rule.action, Action::Fasttrack);
     }

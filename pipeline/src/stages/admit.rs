@@ -13,6 +13,7 @@ use crate::ids::{IfaceId, PortId};
 use crate::outbox::{Outbox, Punt, PuntKind};
 use crate::packet::nd::{is_discovery, is_listener_discovery, is_resolution};
 use crate::packet::parse::{Net, Parsed, parse};
+use crate::rules::{Edits, Marks};
 use crate::stages::transmit;
 use crate::witness::{End, Ending, Witness};
 use crate::worker::Core;
@@ -89,6 +90,8 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         way: Way::Undecided,
         rule: None,
         opening,
+        marks: Marks::default(),
+        edits: Edits::default(),
         verified: None,
     };
     push(core, burst, buf, meta);
@@ -139,6 +142,8 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 way: Way::Undecided,
                 rule: None,
                 opening,
+                marks: Marks::default(),
+                edits: Edits::default(),
                 verified: None,
             };
             push(core, burst, buf, meta);

@@ -13,7 +13,7 @@ use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
 use crate::policy::{NatStateSet, TableKind};
 use crate::rules::path::LOGS_MAX;
-use crate::rules::{Decision, Facts, Path, Recorder, Verdict, evaluate};
+use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
@@ -25,6 +25,16 @@ pub enum Hook {
     RawPrerouting,
     /// raw, for the gateway's own packets.
     RawOutput,
+    /// mangle, for packets from the wire, before nat and routing.
+    ManglePrerouting,
+    /// mangle, for the gateway itself.
+    MangleInput,
+    /// mangle, across the gateway.
+    MangleForward,
+    /// mangle, for the gateway's own packets.
+    MangleOutput,
+    /// mangle, for all that leaves, after the filter.
+    ManglePostrouting,
     /// nat, before routing.
     DstNat,
     /// nat, after the filter.
@@ -43,11 +53,49 @@ impl Hook {
         match self {
             Self::RawPrerouting => (TableKind::Raw, ChainId(0)),
             Self::RawOutput => (TableKind::Raw, ChainId(1)),
+            Self::ManglePrerouting => (TableKind::Mangle, ChainId(0)),
+            Self::MangleInput => (TableKind::Mangle, ChainId(1)),
+            Self::MangleForward => (TableKind::Mangle, ChainId(2)),
+            Self::MangleOutput => (TableKind::Mangle, ChainId(3)),
+            Self::ManglePostrouting => (TableKind::Mangle, ChainId(4)),
             Self::DstNat => (TableKind::Nat, ChainId(0)),
             Self::SrcNat => (TableKind::Nat, ChainId(1)),
             Self::FilterInput => (TableKind::Filter, ChainId(0)),
             Self::FilterForward => (TableKind::Filter, ChainId(1)),
             Self::FilterOutput => (TableKind::Filter, ChainId(2)),
+        }
+    }
+
+    /// Whether it is before or behind routing.
+    const fn phase(self) -> Phase {
+        match self {
+            Self::RawPrerouting | Self::ManglePrerouting | Self::DstNat => Phase::Early,
+            Self::RawOutput
+            | Self::MangleInput
+            | Self::MangleForward
+            | Self::MangleOutput
+            | Self::ManglePostrouting
+            | Self::SrcNat
+            | Self::FilterInput
+            | Self::FilterForward
+            | Self::FilterOutput => Phase::Late,
+        }
+    }
+
+    /// Whether a packet from the wire that is here crosses the gateway.
+    const fn is_forwarding(self) -> bool {
+        match self {
+            Self::MangleForward | Self::FilterForward | Self::ManglePostrouting | Self::SrcNat => {
+                true
+            }
+            Self::RawPrerouting
+            | Self::RawOutput
+            | Self::ManglePrerouting
+            | Self::MangleInput
+            | Self::MangleOutput
+            | Self::DstNat
+            | Self::FilterInput
+            | Self::FilterOutput => false,
         }
     }
 }
@@ -105,6 +153,7 @@ pub fn facts<F: Family>(
         out_interface,
         state,
         nat_state,
+        marks: meta.marks,
     }
 }
 
@@ -116,7 +165,8 @@ pub fn once<B: Buffer, W>(
     packet: (&B, &Meta),
     out: &mut Outbox<B>,
 ) -> Decision {
-    let (decision, path) = walk(core, hook, facts, packet.1);
+    let mut path = Path::beside(packet.1.edits, hook.phase());
+    let decision = walk(core, hook, facts, packet.1, &mut path);
     if let Some(counters) = core.program.rule_counters(core.id) {
         path.count(counters, u64::from(packet.1.parsed.ip_len));
     }
@@ -124,23 +174,37 @@ pub fn once<B: Buffer, W>(
     decision
 }
 
-/// Asks the filter; the answer is kept as an outcome, which counts this packet and those behind.
-pub fn filter<B: Buffer, W>(
+/// Takes a packet one hook further on its way, which is to be kept as an outcome.
+///
+/// What it matches is added to `path`, and what that changes to `meta`; nothing is counted before
+/// the way is [`settle`]d.
+pub fn step<B: Buffer, W>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
-    packet: (&B, &Meta),
+    (buf, meta): (&B, &mut Meta),
+    path: &mut Path,
     out: &mut Outbox<B>,
-) -> Judged {
-    let (decision, path) = walk(core, hook, facts, packet.1);
+) -> Decision {
+    let logged = path.logs().len();
+    path.enter(hook.phase());
+    let decision = walk(core, hook, facts, meta, path);
+    meta.edits = *path.edits();
+    meta.marks = meta.edits.marks(meta.marks);
+    let lines = path.logs().get(logged..).unwrap_or_default();
+    log(core, lines, facts, (buf, meta), out);
+    decision
+}
+
+/// Keeps the way that a packet took as an outcome, which counts this packet and those behind.
+pub fn settle<W>(core: &mut Core<W>, decision: Decision, path: &Path, meta: &Meta) -> Judged {
     let outcome = match core.program.rule_counters(core.id) {
         Some(counters) => {
-            let bytes = u64::from(packet.1.parsed.ip_len);
-            core.outcomes.settle(decision, &path, counters, bytes)
+            let bytes = u64::from(meta.parsed.ip_len);
+            core.outcomes.settle(decision, path, counters, bytes)
         }
         None => OutcomeId::NONE,
     };
-    log(core, path.logs(), facts, packet, out);
     Judged {
         decision,
         outcome,
@@ -148,27 +212,33 @@ pub fn filter<B: Buffer, W>(
     }
 }
 
-fn walk<W>(core: &mut Core<W>, hook: Hook, facts: &Facts, meta: &Meta) -> (Decision, Path) {
-    let mut path = Path::new();
+fn walk<W>(
+    core: &mut Core<W>,
+    hook: Hook,
+    facts: &Facts,
+    meta: &Meta,
+    path: &mut Path,
+) -> Decision {
     let (table, chain) = hook.chain();
-    let decision = match core.program.rule_counters(core.id) {
+    match core.program.rule_counters(core.id) {
         Some(counters) => {
-            let bytes = u64::from(meta.parsed.ip_len);
             let recorder = Recorder {
-                path: &mut path,
+                path,
                 counters,
-                bytes,
+                marks: &core.program.marks,
+                bytes: u64::from(meta.parsed.ip_len),
             };
             let mut asking = Asking {
                 recorder,
+                parsed: &meta.parsed,
+                forwarded: hook.is_forwarding() && !meta.origin.is_local(),
                 limits: &core.conntrack.shared().limits,
                 counting: &mut core.counting,
             };
             evaluate(&core.program, table, chain, facts, &mut asking)
         }
         None => evaluate(&core.program, table, chain, facts, &mut ()),
-    };
-    (decision, path)
+    }
 }
 
 /// Writes a log event for each of `rules`, as far as the second's budget goes.
@@ -201,14 +271,15 @@ pub fn log<B: Buffer, W>(
     }
 }
 
-/// Counts a packet under an outcome kept before, and logs what its rules log.
+/// Counts a packet under an outcome kept before, and logs what its rules log; `view` says how
+/// rules see it before and behind routing.
 ///
 /// `None`, and nothing counted, if the outcome does not exist any more.
 pub fn again<B: Buffer, W>(
     core: &mut Core<W>,
     id: OutcomeId,
     packet: (&B, &Meta),
-    view: impl FnOnce(&Core<W>) -> Facts,
+    view: impl FnOnce(&Core<W>) -> [Facts; 2],
     out: &mut Outbox<B>,
 ) -> Option<Judged> {
     let outcome = core.outcomes.find(id)?;
@@ -218,10 +289,13 @@ pub fn again<B: Buffer, W>(
         fasttrack: outcome.fasttrack,
     };
     let logs: ArrayVec<RuleId, LOGS_MAX> = outcome.logs.iter().copied().collect();
+    let early_logs = outcome.early_logs;
     core.outcomes.account(id, u64::from(packet.1.parsed.ip_len));
     if !logs.is_empty() {
-        let facts = view(core);
-        log(core, &logs, &facts, packet, out);
+        let [early, late] = view(core);
+        let (before, behind) = logs.split_at_checked(early_logs).unwrap_or((&[], &logs));
+        log(core, before, &early, packet, out);
+        log(core, behind, &late, packet, out);
     }
     Some(judged)
 }

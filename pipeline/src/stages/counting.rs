@@ -14,7 +14,9 @@ use turnpike_conntrack::limits::{LIMITS_PER_CONNECTION_MAX, Limit, Limits};
 use turnpike_conntrack::tracker::Shared;
 
 use crate::ids::RuleId;
-use crate::rules::{CompiledRule, Look, Observer, Recorder};
+use crate::packet::parse::Parsed;
+use crate::policy::PacketAsk;
+use crate::rules::{CompiledRule, Facts, Look, Observer, Recorder, Sight};
 use crate::stages::family::Stack;
 use crate::worker::Core;
 
@@ -127,6 +129,10 @@ impl<W> Core<W> {
 pub struct Asking<'a> {
     /// Writes down what matches.
     pub recorder: Recorder<'a>,
+    /// The packet.
+    pub parsed: &'a Parsed,
+    /// Whether it crosses the gateway.
+    pub forwarded: bool,
     /// The counters of all workers.
     pub limits: &'a Limits,
     /// What the packet opens.
@@ -140,6 +146,18 @@ impl Observer for Asking<'_> {
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         self.recorder.matched(id, rule);
+    }
+
+    fn packet(&mut self, _: RuleId, ask: &PacketAsk, _: &Facts) -> Option<bool> {
+        let path = &mut *self.recorder.path;
+        path.note_passing();
+        let sight = Sight {
+            parsed: self.parsed,
+            edits: path.edits(),
+            phase: path.phase(),
+            forwarded: self.forwarded,
+        };
+        sight.answer(ask)
     }
 
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {

@@ -67,6 +67,10 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             None => return Fate::Pass,
         },
     };
+    let Some(outcome) = core.outcomes.find(id) else {
+        return Fate::Pass;
+    };
+    meta.edits = outcome.edits;
     if out_interface.is_some()
         && let Err(fate) = forwardable(core, meta, out_interface)
     {
@@ -74,9 +78,13 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     }
     let facts = |core: &Core<W>| {
         let table = F::table(&core.conntrack);
-        let tuple = View::of_flow(&table.pair(flow.id), flow.direction).at_filter();
+        let view = View::of_flow(&table.pair(flow.id), flow.direction);
         let nat_state = nat_state::<F, W>(core, flow);
-        ask::facts(&tuple, meta, out_interface, Some(state), nat_state)
+        let facts = |tuple, out| ask::facts(tuple, meta, out, Some(state), nat_state);
+        [
+            facts(&view.incoming, None),
+            facts(&view.at_filter(), out_interface),
+        ]
     };
     let Some(judged) = ask::again(core, id, (buf, &*meta), facts, out) else {
         return Fate::Pass;

@@ -1,7 +1,7 @@
 //! Stage 6, `rewrite`: the accepted packet gets the addresses it leaves with.
 //!
-//! Reads the connection and the way; writes addresses, ports or identifiers, checksums (by
-//! differences, RFC 1624), and the time to live of what is forwarded. Drops what cannot carry its
+//! Reads the connection, the way and what rules change; writes addresses, ports or identifiers,
+//! DSCP, checksums (by differences, RFC 1624), and the time to live. Drops what cannot carry its
 //! translation (`nat-untranslatable`).
 
 use turnpike_conntrack::entry::Flags;
@@ -13,6 +13,7 @@ use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
 use crate::packet::checksum::Delta;
+use crate::packet::edit::{change_ttl, set_dscp};
 use crate::packet::quoted::quoted;
 use crate::packet::rewrite::{Deltas, decrement_ttl, set_icmp_source, translate, translate_quoted};
 use crate::stages::family::Stack;
@@ -56,13 +57,24 @@ fn packet<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> F
     if translated.is_none() {
         return Fate::Drop(DropReason::NatUntranslatable);
     }
-    if meta.way == Way::Local || meta.origin.is_local() {
-        return Fate::Pass;
+    let head = buf.head_mut();
+    let edits = meta.edits.touch_headers().then_some(&meta.edits);
+    if let Some(edits) = edits {
+        change_ttl(head, &meta.parsed, edits.ttl_early);
     }
-    match decrement_ttl(buf.head_mut(), &meta.parsed) {
-        Ok(()) => Fate::Pass,
-        Err(reason) => Fate::Drop(reason),
+    if meta.way != Way::Local
+        && !meta.origin.is_local()
+        && let Err(reason) = decrement_ttl(head, &meta.parsed)
+    {
+        return Fate::Drop(reason);
     }
+    if let Some(edits) = edits {
+        change_ttl(head, &meta.parsed, edits.ttl_late);
+        if let Some(dscp) = edits.dscp {
+            set_dscp(head, &meta.parsed, dscp);
+        }
+    }
+    Fate::Pass
 }
 
 fn translate_packet<F: Stack, B: Buffer, W>(

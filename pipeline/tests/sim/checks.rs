@@ -209,7 +209,7 @@ pub fn at_rest(sim: &mut Sim, tally: &HashMap<RuleId, u64>, lost: u64) {
         let decides = match (&rule.action, rule.table) {
             (Action::Accept | Action::Drop | Action::Reject(_), TableKind::Filter) => true,
             (Action::Drop, TableKind::Raw) => true,
-            (_, TableKind::Filter | TableKind::Raw | TableKind::Nat) => false,
+            (_, TableKind::Filter | TableKind::Raw | TableKind::Mangle | TableKind::Nat) => false,
         };
         if decides {
             let counted = sim.program.rule_counts(id).packets;

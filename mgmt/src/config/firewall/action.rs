@@ -2,13 +2,15 @@
 
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation, Unreachable,
+    Action, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
+    Unreachable,
 };
 
 use super::super::address::Addresses;
 use super::super::port::ToPorts;
 use super::super::section::{Section, or_report, scalar, word};
 use super::super::value::{Switch, Text};
+use super::edits;
 use super::rule::Context;
 use crate::problem::{Problems, did_you_mean};
 
@@ -31,6 +33,10 @@ enum Verb {
     EndpointIndependent,
     Same,
     Netmap,
+    Mark(MarkKind),
+    ChangeDscp,
+    ChangeTtl,
+    ChangeHopLimit,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -56,6 +62,19 @@ const FILTER: Verbs = &[
     ("return", Verb::Return),
 ];
 
+const MANGLE: Verbs = &[
+    ("accept", Verb::Accept),
+    ("change-dscp", Verb::ChangeDscp),
+    ("change-hop-limit", Verb::ChangeHopLimit),
+    ("change-ttl", Verb::ChangeTtl),
+    ("jump", Verb::Jump),
+    ("log", Verb::Log),
+    ("mark-connection", Verb::Mark(MarkKind::Connection)),
+    ("mark-packet", Verb::Mark(MarkKind::Packet)),
+    ("passthrough", Verb::Passthrough),
+    ("return", Verb::Return),
+];
+
 const NAT: Verbs = &[
     ("accept", Verb::Accept),
     ("dst-nat", Verb::DstNat),
@@ -75,12 +94,26 @@ const NAT: Verbs = &[
 const LATER: &[&str] = &[
     "add-dst-to-address-list",
     "add-src-to-address-list",
+    "change-mss",
+    "clear-df",
+    "mark-routing",
+    "route",
+    "set-priority",
+    "sniff-pc",
+    "sniff-tzsp",
+    "strip-ipv4-options",
     "tarpit",
 ];
 
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
     "jump-target",
+    "new-connection-mark",
+    "new-dscp",
+    "new-hop-limit",
+    "new-packet-mark",
+    "new-ttl",
+    "passthrough",
     "randomise-ports",
     "reject-with",
     "same-not-by-dst",
@@ -106,6 +139,12 @@ impl Verb {
             Self::Netmap => &["to-addresses"],
             Self::Masquerade => &["randomise-ports", "to-ports"],
             Self::Redirect => &["to-ports"],
+            Self::Mark(MarkKind::Connection) => &["new-connection-mark", "passthrough"],
+            Self::Mark(MarkKind::Packet) => &["new-packet-mark", "passthrough"],
+            Self::Mark(MarkKind::Routing) => &["new-routing-mark", "passthrough"],
+            Self::ChangeDscp => &["new-dscp", "passthrough"],
+            Self::ChangeTtl => &["new-ttl", "passthrough"],
+            Self::ChangeHopLimit => &["new-hop-limit", "passthrough"],
             Self::Accept
             | Self::Drop
             | Self::Log
@@ -170,15 +209,24 @@ pub fn decode(
             .map(Action::Netmap),
         Verb::Masquerade => Some(Action::Masquerade(to_ports(section, problems))),
         Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
+        Verb::Mark(kind) => edits::mark(section, kind, context, problems),
+        Verb::ChangeDscp => edits::dscp(section, problems),
+        Verb::ChangeTtl => edits::ttl(section, "new-ttl", problems),
+        Verb::ChangeHopLimit => edits::ttl(section, "new-hop-limit", problems),
+    }
+}
+
+const fn verbs(kind: TableKind) -> Verbs {
+    match kind {
+        TableKind::Raw => RAW,
+        TableKind::Mangle => MANGLE,
+        TableKind::Filter => FILTER,
+        TableKind::Nat => NAT,
     }
 }
 
 fn verb(word: &str, kind: TableKind) -> Result<Verb, String> {
-    let (own, others): (Verbs, [(&str, Verbs); 2]) = match kind {
-        TableKind::Raw => (RAW, [("filter", FILTER), ("nat", NAT)]),
-        TableKind::Filter => (FILTER, [("raw", RAW), ("nat", NAT)]),
-        TableKind::Nat => (NAT, [("filter", FILTER), ("raw", RAW)]),
-    };
+    let own = verbs(kind);
     let find = |verbs: Verbs| {
         verbs
             .iter()
@@ -195,9 +243,17 @@ fn verb(word: &str, kind: TableKind) -> Result<Verb, String> {
         ));
     }
     let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
-    if let Some((other, _)) = others.iter().find(|(_, verbs)| find(verbs).is_some()) {
+    let mut others = [
+        TableKind::Filter,
+        TableKind::Raw,
+        TableKind::Nat,
+        TableKind::Mangle,
+    ]
+    .iter();
+    if let Some(other) = others.find(|other| find(verbs(**other)).is_some()) {
         return Err(format!(
-            "`{word}` is an action of {other}, not of {table}; write one of {}",
+            "`{word}` is an action of {}, not of {table}; write one of {}",
+            other.name(),
             names.join(", ")
         ));
     }

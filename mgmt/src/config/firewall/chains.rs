@@ -253,10 +253,13 @@ fn set(depths: &mut [Depth], chain: usize, depth: Depth) {
 fn sees(kind: TableKind, chain: &str) -> (bool, bool) {
     match (kind, chain) {
         (TableKind::Raw, "prerouting")
+        | (TableKind::Mangle, "prerouting" | "input")
         | (TableKind::Nat, "dstnat")
         | (TableKind::Filter, "input") => (true, false),
         (_, "output") | (TableKind::Nat, "srcnat") => (false, true),
-        (TableKind::Raw | TableKind::Nat | TableKind::Filter, _) => (true, true),
+        (TableKind::Raw | TableKind::Mangle | TableKind::Nat | TableKind::Filter, _) => {
+            (true, true)
+        }
     }
 }
 
@@ -367,7 +370,8 @@ fn is_final(action: &Action) -> bool {
         | Action::Redirect(_)
         | Action::EndpointIndependent(_)
         | Action::Same(..)
-        | Action::Netmap(_) => false,
+        | Action::Netmap(_)
+        | Action::Edit(..) => false,
     }
 }
 

@@ -15,6 +15,7 @@ use super::super::names::Names;
 use super::super::port::port_set;
 use super::super::section::{Item, Section, Word, items, or_report, scalar};
 use super::super::value::{choice, number};
+use super::asks;
 use crate::problem::{Problems, did_you_mean};
 use crate::yaml::{Node, Value};
 
@@ -24,7 +25,11 @@ const LIMIT_MAX: u64 = 10_000_000;
 /// Reads every matcher of a rule; wrong ones are reported and left out.
 pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> Matchers {
     let mut reader = Reader { section, problems };
+    let marks = asks::marks(&mut reader, names);
+    let packet = asks::decode(&mut reader);
     Matchers {
+        marks,
+        packet,
         family: reader.family(),
         connection_state: reader.set("connection-state", states),
         connection_nat_state: reader.set("connection-nat-state", nat_states),
@@ -55,7 +60,8 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
     }
 }
 
-struct Reader<'a, 'p> {
+/// Reads matchers out of one rule.
+pub struct Reader<'a, 'p> {
     section: Section<'a>,
     problems: &'p mut Problems,
 }
@@ -74,7 +80,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A matcher of one value.
-    fn one<T>(
+    pub fn one<T>(
         &mut self,
         key: &str,
         read: impl FnOnce(Item<'a>, &mut Problems) -> Option<T>,
@@ -91,7 +97,7 @@ impl<'a> Reader<'a, '_> {
     }
 
     /// A matcher of several values, any of which is enough; `!` negates all of them together.
-    fn set<T>(
+    pub fn set<T>(
         &mut self,
         key: &str,
         read: impl FnOnce(&[Item<'a>], &mut Problems) -> Option<T>,

@@ -1,10 +1,12 @@
-//! `firewall`: the tables raw, filter and nat.
+//! `firewall`: the tables raw, mangle, filter and nat.
 //!
 //! A table is read in two passes, first for the names of its chains, then for its rules, so that
 //! a jump can go to a chain that is written further down.
 
 mod action;
+mod asks;
 mod chains;
+mod edits;
 mod fit;
 mod matchers;
 mod rule;
@@ -17,23 +19,27 @@ use turnpike_pipeline::policy::{Table, TableKind};
 use super::names::Names;
 use super::section::{Keys, Section, sequence};
 use crate::problem::Problems;
-use crate::yaml::Node;
+use crate::yaml::{Node, Value};
+
+pub use asks::NO_MARK;
 
 use chains::ChainNames;
 use rule::Draft;
 
 const FIREWALL: Keys = Keys {
     of: "`firewall`",
-    known: &["raw", "filter", "nat"],
-    later: &["mangle"],
+    known: &["raw", "mangle", "filter", "nat"],
+    later: &[],
     elsewhere: &[],
 };
 
-/// The three tables.
+/// The four tables.
 #[derive(Debug, Clone, Default)]
 pub struct Tables {
     /// Before connection tracking.
     pub raw: Table,
+    /// Marks and changes.
+    pub mangle: Table,
     /// Translation.
     pub nat: Table,
     /// What may pass.
@@ -41,8 +47,14 @@ pub struct Tables {
 }
 
 /// Reads `firewall:`; every table has at least its built-in chains.
-pub fn decode(node: Option<&Node>, names: &Names, problems: &mut Problems) -> Tables {
+pub fn decode(node: Option<&Node>, names: &mut Names, problems: &mut Problems) -> Tables {
     let section = node.and_then(|n| Section::open(n, &FIREWALL, problems));
+    for kind in TableKind::ALL {
+        let node = section.and_then(|s| s.field(kind.name()));
+        if let Some(Value::Sequence(rules)) = node.map(|node| &node.value) {
+            asks::collect_marks(rules, names);
+        }
+    }
     let mut total = 0;
     let mut table = |kind: TableKind| {
         let node = section.and_then(|s| s.field(kind.name()));
@@ -50,6 +62,7 @@ pub fn decode(node: Option<&Node>, names: &Names, problems: &mut Problems) -> Ta
     };
     Tables {
         raw: table(TableKind::Raw),
+        mangle: table(TableKind::Mangle),
         filter: table(TableKind::Filter),
         nat: table(TableKind::Nat),
     }

@@ -38,7 +38,6 @@ const LATER: &[&str] = &[
     "address-list",
     "address-list-timeout",
     "connection-bytes",
-    "connection-mark",
     "connection-rate",
     "connection-type",
     "content",
@@ -46,20 +45,21 @@ const LATER: &[&str] = &[
     "dst-limit",
     "fragment",
     "headers",
-    "hop-limit",
     "ingress-priority",
     "ipsec-policy",
     "ipv4-options",
     "layer7-protocol",
     "limit",
+    "new-mss",
+    "new-priority",
+    "new-routing-mark",
     "nth",
     "p2p",
-    "packet-mark",
-    "packet-size",
     "per-connection-classifier",
     "priority",
     "psd",
     "random",
+    "route-dst",
     "routing-mark",
     "routing-table",
     "src-mac-address",
@@ -68,7 +68,6 @@ const LATER: &[&str] = &[
     "time",
     "tls-host",
     "to-address",
-    "ttl",
 ];
 
 macro_rules! rule_keys {
@@ -77,15 +76,18 @@ macro_rules! rule_keys {
             "chain", "action", "comment", "disabled", "log", "log-prefix", "jump-target", "family",
             "protocol", "src-address", "dst-address", "src-address-list", "dst-address-list",
             "src-address-type", "dst-address-type", "src-port", "dst-port", "port", "icmp-options",
-            "in-interface", "out-interface", "in-interface-list", "out-interface-list", $($own),*
+            "in-interface", "out-interface", "in-interface-list", "out-interface-list",
+            "packet-size", "ttl", "hop-limit", $($own),*
         ]
     };
 }
 
+const BEFORE_MANGLE: &str = "raw comes before mangle, which marks packets";
 const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
 const TRANSLATES: &str = "only nat rules translate";
 const REJECTS: &str = "only filter rules reject";
+const CHANGES: &str = "only mangle rules change packets";
 
 const RAW: Keys = Keys {
     of: "a raw rule",
@@ -95,6 +97,14 @@ const RAW: Keys = Keys {
         ("connection-state", BEFORE_TRACKING),
         ("connection-nat-state", BEFORE_TRACKING),
         ("connection-limit", BEFORE_TRACKING),
+        ("connection-mark", BEFORE_TRACKING),
+        ("packet-mark", BEFORE_MANGLE),
+        ("new-connection-mark", CHANGES),
+        ("new-dscp", CHANGES),
+        ("new-hop-limit", CHANGES),
+        ("new-packet-mark", CHANGES),
+        ("new-ttl", CHANGES),
+        ("passthrough", CHANGES),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
@@ -109,10 +119,43 @@ const FILTER: Keys = Keys {
         "connection-state",
         "connection-nat-state",
         "connection-limit",
+        "connection-mark",
+        "packet-mark",
         "reject-with"
     ),
     later: LATER,
     elsewhere: &[
+        ("new-connection-mark", CHANGES),
+        ("new-dscp", CHANGES),
+        ("new-hop-limit", CHANGES),
+        ("new-packet-mark", CHANGES),
+        ("new-ttl", CHANGES),
+        ("passthrough", CHANGES),
+        ("randomise-ports", TRANSLATES),
+        ("same-not-by-dst", TRANSLATES),
+        ("to-addresses", TRANSLATES),
+        ("to-ports", TRANSLATES),
+    ],
+};
+
+const MANGLE: Keys = Keys {
+    of: "a mangle rule",
+    known: rule_keys!(
+        "connection-state",
+        "connection-nat-state",
+        "connection-limit",
+        "connection-mark",
+        "packet-mark",
+        "new-connection-mark",
+        "new-dscp",
+        "new-hop-limit",
+        "new-packet-mark",
+        "new-ttl",
+        "passthrough"
+    ),
+    later: LATER,
+    elsewhere: &[
+        ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
@@ -124,6 +167,8 @@ const NAT: Keys = Keys {
     of: "a nat rule",
     known: rule_keys!(
         "connection-limit",
+        "connection-mark",
+        "packet-mark",
         "randomise-ports",
         "same-not-by-dst",
         "to-addresses",
@@ -133,6 +178,12 @@ const NAT: Keys = Keys {
     elsewhere: &[
         ("connection-state", FIRST_PACKET),
         ("connection-nat-state", FIRST_PACKET),
+        ("new-connection-mark", CHANGES),
+        ("new-dscp", CHANGES),
+        ("new-hop-limit", CHANGES),
+        ("new-packet-mark", CHANGES),
+        ("new-ttl", CHANGES),
+        ("passthrough", CHANGES),
         ("reject-with", REJECTS),
     ],
 };
@@ -145,6 +196,7 @@ pub fn decode<'a>(
 ) -> Option<Draft<'a>> {
     let keys = match context.kind {
         TableKind::Raw => &RAW,
+        TableKind::Mangle => &MANGLE,
         TableKind::Filter => &FILTER,
         TableKind::Nat => &NAT,
     };
@@ -187,7 +239,7 @@ pub fn decode<'a>(
 
 fn default_chain(kind: TableKind) -> &'static str {
     match kind {
-        TableKind::Raw => "prerouting",
+        TableKind::Raw | TableKind::Mangle => "prerouting",
         TableKind::Filter => "forward",
         TableKind::Nat => "srcnat",
     }

@@ -8,15 +8,18 @@ use std::fmt::Write;
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_name;
-use turnpike_pipeline::ids::ChainId;
+use turnpike_pipeline::ids::{ChainId, MarkId};
 use turnpike_pipeline::policy::{
-    Action, AddressTypeSet, IcmpOptions, IpFamily, Match, NatStateSet, PortChoice, PortRange, Rule,
-    SameBy, StateSet, Translation,
+    Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, Match, NatStateSet, PortChoice, PortRange,
+    Rule, SameBy, StateSet, Then, Translation,
 };
 
 use super::super::address::show;
+use super::super::names::Names;
 use super::super::port::{show_range, show_set};
 use super::action::reject_name;
+use super::asks::NO_MARK;
+use super::edits::show_ttl;
 use super::rule::Context;
 
 /// The canonical text of `rule` in `chain`.
@@ -65,6 +68,14 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
     words.matcher("out-interface-list", m.out_interface_list.as_ref(), |l| {
         interface_list(l.0)
     });
+    for mark in &m.marks {
+        let name = mark_name(mark.value.mark, names);
+        let bang = if mark.negated { "!" } else { "" };
+        words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
+    }
+    for asked in &m.packet {
+        words.matcher(asked.value.name(), Some(asked), ToString::to_string);
+    }
     action(&rule.action, context, &mut words);
     match rule.port_choice {
         PortChoice::Preserved => {}
@@ -137,7 +148,41 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
             };
             translation("netmap", to, words);
         }
+        Action::Edit(change, then) => {
+            edit(*change, context, words);
+            match then {
+                Then::GoOn => {}
+                Then::Stop => words.plain("passthrough", "no"),
+            }
+        }
     }
+}
+
+fn edit(edit: Edit, context: &Context<'_>, words: &mut Words) {
+    match edit {
+        Edit::Mark(kind, mark) => {
+            words.plain("action", kind.action());
+            words.plain(kind.option(), mark_name(mark, context.names));
+        }
+        Edit::Dscp(dscp) => {
+            words.plain("action", "change-dscp");
+            words.plain("new-dscp", &dscp.to_string());
+        }
+        Edit::Ttl(change) => {
+            words.plain("action", "change-ttl");
+            words.plain("new-ttl", &show_ttl(change));
+        }
+    }
+}
+
+fn mark_name(mark: Option<MarkId>, names: &Names) -> &str {
+    let Some(MarkId(index)) = mark else {
+        return NO_MARK;
+    };
+    names
+        .marks
+        .get(usize::from(index))
+        .map_or("?", String::as_str)
 }
 
 fn translation(word: &str, to: Translation, words: &mut Words) {

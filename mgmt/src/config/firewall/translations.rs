@@ -29,7 +29,8 @@ pub fn check(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
         | Action::Jump(_)
         | Action::Return
         | Action::NoTrack
-        | Action::Fasttrack => return,
+        | Action::Fasttrack
+        | Action::Edit(..) => return,
     };
     if let Some(root) = roots.iter().find(|r| !allowed.contains(r)) {
         let span = draft.section.field("action").map(|n| n.span);

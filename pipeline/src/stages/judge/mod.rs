@@ -2,7 +2,8 @@
 //!
 //! New connections, flows judged by an older program or in another state, ICMP errors, untracked
 //! and invalid packets come here one by one, in their order, through
-//! dstnat → route → (input | forward | output) filter → srcnat → commit.
+//! mangle prerouting → dstnat → route → (input | forward | output) mangle and filter → mangle
+//! postrouting → srcnat → commit.
 //!
 //! Reads everything; writes the way, the new connection and its cached outcome. Drops by rules
 //! (`filter-rule`, `filter-reject`), routes (`no-route`, `ttl-exceeded`, `mtu-exceeded`), for the
@@ -19,7 +20,7 @@ use std::net::IpAddr;
 use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, FlowRef};
-use turnpike_conntrack::tuple::{Address, V4, V6};
+use turnpike_conntrack::tuple::{Address, Tuple, V4, V6};
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Origin, Track, Way};
@@ -30,6 +31,7 @@ use crate::outbox::{ErrorKind, Outbox, PuntKind};
 use crate::packet::echo;
 use crate::packet::rewrite;
 use crate::policy::NatStateSet;
+use crate::rules::{Decision, Edits, Facts, Marks, Path, Verdict};
 use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
@@ -108,7 +110,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
                 .is_outdated(flow.direction, core.program.generation);
             let same_way_in = table.cached(flow).in_interface == in_interface_bits(meta);
             let view = View::of_flow(&pair, flow.direction);
-            let judged = judge(core, buf, meta, &view, state, out);
+            let judged = judge_whole(core, buf, meta, &view, state, out);
             if judged.is_refused_by_rule() && stale && same_way_in {
                 // What the new rules forbid ends here (reload): the entry goes, nothing is sent. A
                 // packet from another interface than the flow's cannot end it.
@@ -121,7 +123,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         Track::Related(flow) => {
             let pair = F::table(&core.conntrack).pair(flow.id);
             let view = View::of_error(incoming, &pair, flow.direction);
-            judge(core, buf, meta, &view, ConnState::Related, out).fate
+            judge_whole(core, buf, meta, &view, ConnState::Related, out).fate
         }
         Track::Missed | Track::Opening(_) => {
             meta.track = Track::Opening(ConnState::New);
@@ -137,7 +139,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
                 (_, Track::Invalid) => ConnState::Invalid,
                 (_, _) => ConnState::Untracked,
             };
-            judge(core, buf, meta, &View::plain(incoming), state, out).fate
+            judge_whole(core, buf, meta, &View::plain(incoming), state, out).fate
         }
     }
 }
@@ -182,13 +184,73 @@ impl Judgement {
     }
 }
 
-/// Routes and filters a packet whose destination translation is decided.
-fn judge<F: Stack, B: Buffer, W: Witness<B>>(
+/// Judges a packet whose translation is decided: from its entrance to where it leaves.
+fn judge_whole<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     buf: &B,
     meta: &mut Meta,
     view: &View<F>,
     state: ConnState,
+    out: &mut Outbox<B>,
+) -> Judgement {
+    let mut path = Path::new();
+    let packet = (buf, &mut *meta);
+    if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
+        return Judgement::ended(fate);
+    }
+    judge(core, (buf, meta), view, state, &mut path, out)
+}
+
+/// Takes a packet from the wire through mangle's prerouting chain, as it came.
+fn prerouting<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    (buf, meta): (&B, &mut Meta),
+    incoming: &Tuple<F>,
+    state: ConnState,
+    path: &mut Path,
+    out: &mut Outbox<B>,
+) -> Result<(), Fate> {
+    meta.marks = Marks {
+        connection: connection_mark::<F, W>(core, meta),
+        ..Marks::default()
+    };
+    meta.edits = Edits::default();
+    if !core.program.has_mangle_rules || meta.origin.is_local() {
+        return Ok(());
+    }
+    let nat_state = known_nat_state::<F, W>(core, meta);
+    let facts = ask::facts(incoming, meta, None, Some(state), nat_state);
+    mangle(core, Hook::ManglePrerouting, &facts, (buf, meta), path, out)
+}
+
+/// Holds a packet against one chain of mangle.
+fn mangle<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    hook: Hook,
+    facts: &Facts,
+    (buf, meta): (&B, &mut Meta),
+    path: &mut Path,
+    out: &mut Outbox<B>,
+) -> Result<(), Fate> {
+    if !core.program.has_mangle_rules {
+        return Ok(());
+    }
+    let decision = ask::step(core, hook, facts, (buf, &mut *meta), path, out);
+    if decision.verdict == Verdict::Drop {
+        // mangle drops nothing but what cannot be evaluated.
+        meta.rule = decision.rule;
+        return Err(Fate::Drop(DropReason::FilterRule));
+    }
+    Ok(())
+}
+
+/// Routes and filters a packet whose destination translation is decided.
+fn judge<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    (buf, meta): (&B, &mut Meta),
+    view: &View<F>,
+    state: ConnState,
+    path: &mut Path,
     out: &mut Outbox<B>,
 ) -> Judgement {
     let destination = view.outgoing.dst.to_ip();
@@ -204,21 +266,23 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
             return Judgement::ended(fate);
         }
     }
-    let hook = match (meta.origin.is_local(), routed.way) {
-        (true, _) => Hook::FilterOutput,
-        (false, Way::Local) => Hook::FilterInput,
-        (false, Way::Undecided | Way::NextHop(_) | Way::Resolve(..)) => Hook::FilterForward,
-    };
     let nat_state = match meta.track {
-        Track::Known(flow, _) | Track::Related(flow) => nat_state::<F, W>(core, flow),
         Track::Opening(_) if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
-        Track::Missed | Track::Opening(_) | Track::Exempt | Track::Invalid => {
-            NatStateSet::default()
-        }
+        Track::Known(..)
+        | Track::Related(_)
+        | Track::Missed
+        | Track::Opening(_)
+        | Track::Exempt
+        | Track::Invalid => known_nat_state::<F, W>(core, meta),
     };
-    let (tuple, egress) = (view.at_filter(), routed.out_interface);
-    let facts = ask::facts(&tuple, meta, egress, Some(state), nat_state);
-    let judged = ask::filter(core, hook, &facts, (buf, &*meta), out);
+    let tuple = view.at_filter();
+    let facts = ask::facts(&tuple, meta, routed.out_interface, Some(state), nat_state);
+    let decision = match ask_on_the_way(core, &routed, &facts, (buf, &mut *meta), path, out) {
+        Ok(decision) => decision,
+        Err(fate) => return Judgement::ended(fate),
+    };
+    keep_mark::<F, W>(core, meta, path);
+    let judged = ask::settle(core, decision, path, meta);
     meta.rule = judged.decision.rule;
     let fate = match judged.refusal(meta) {
         Some(fate) => fate,
@@ -233,6 +297,77 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         fate,
         way,
         filter: Some(judged),
+    }
+}
+
+/// Asks mangle and filter for a routed packet, and mangle again for one that leaves.
+fn ask_on_the_way<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    routed: &Routed,
+    facts: &Facts,
+    (buf, meta): (&B, &mut Meta),
+    path: &mut Path,
+    out: &mut Outbox<B>,
+) -> Result<Decision, Fate> {
+    let [before, filter] = match (meta.origin.is_local(), routed.way) {
+        (true, _) => [Hook::MangleOutput, Hook::FilterOutput],
+        (false, Way::Local) => [Hook::MangleInput, Hook::FilterInput],
+        (false, Way::Undecided | Way::NextHop(_) | Way::Resolve(..)) => {
+            [Hook::MangleForward, Hook::FilterForward]
+        }
+    };
+    let facts_now = |meta: &Meta| Facts {
+        marks: meta.marks,
+        ..*facts
+    };
+    mangle(core, before, facts, (buf, &mut *meta), path, out)?;
+    let decision = ask::step(core, filter, &facts_now(meta), (buf, &mut *meta), path, out);
+    if decision.verdict == Verdict::Accept && routed.way != Way::Local {
+        let facts = facts_now(meta);
+        mangle(
+            core,
+            Hook::ManglePostrouting,
+            &facts,
+            (buf, &mut *meta),
+            path,
+            out,
+        )?;
+    }
+    Ok(decision)
+}
+
+/// The mark of the packet's connection.
+fn connection_mark<F: Stack, W>(core: &Core<W>, meta: &Meta) -> u32 {
+    match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).mark(flow.id),
+        Track::Exempt | Track::Missed | Track::Opening(_) | Track::Invalid => 0,
+    }
+}
+
+/// Gives the connection the mark that rules have set on the way.
+///
+/// Both directions are judged again under a new mark, so what was decided under the old one is not
+/// kept.
+fn keep_mark<F: Stack, W>(core: &mut Core<W>, meta: &Meta, path: &mut Path) {
+    let Some(mark) = path.edits().connection_mark else {
+        return;
+    };
+    if mark == connection_mark::<F, W>(core, meta) {
+        return;
+    }
+    path.note_passing();
+    if let Track::Known(flow, _) | Track::Related(flow) = meta.track {
+        F::table_mut(&mut core.conntrack).set_mark(flow.id, mark);
+    }
+}
+
+/// How the packet's connection is translated, if it has one.
+fn known_nat_state<F: Stack, W>(core: &Core<W>, meta: &Meta) -> NatStateSet {
+    match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => nat_state::<F, W>(core, flow),
+        Track::Missed | Track::Opening(_) | Track::Exempt | Track::Invalid => {
+            NatStateSet::default()
+        }
     }
 }
 

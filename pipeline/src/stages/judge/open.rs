@@ -2,6 +2,7 @@
 //! worker where its reply arrives.
 
 use turnpike_conntrack::entry::{Flags, NONE};
+use turnpike_conntrack::expect::Expected;
 use turnpike_conntrack::ids::{ConnState, Direction, FlowRef, WorkerId};
 use turnpike_conntrack::nat::other_source_port;
 use turnpike_conntrack::steering::{SteeringClaim, SteeringError};
@@ -10,7 +11,7 @@ use turnpike_conntrack::tuple::{Address, Tuple, TuplePair};
 
 use super::owner::{distribution, home};
 use super::route::route;
-use super::{accepted, announced, judge, keep_deltas, remember};
+use super::{accepted, announced, judge, keep_deltas, prerouting, remember};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
@@ -19,6 +20,7 @@ use crate::masquerade::has_lapsed;
 use crate::opening::Opening;
 use crate::outbox::{Found, Outbox};
 use crate::packet::segment::segment;
+use crate::rules::Path;
 use crate::stages::family::Stack;
 use crate::stages::fate::Fate;
 use crate::stages::nat;
@@ -64,12 +66,17 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         None => ConnState::New,
     };
     meta.track = Track::Opening(state);
+    let mut path = Path::new();
+    let packet = (buf, &mut *meta);
+    if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
+        return fate;
+    }
     let (packet, met) = ((buf, &*meta), expected.as_ref());
     view.outgoing = match announced::destination(core, packet, &view.incoming, met, out) {
         Ok(tuple) => tuple,
         Err(reason) => return Fate::Drop(reason),
     };
-    let judgement = judge(core, buf, meta, &view, state, out);
+    let judgement = judge(core, (buf, meta), &view, state, &mut path, out);
     if judgement.fate != Fate::Pass {
         return judgement.fate;
     }
@@ -78,28 +85,11 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         Ok(source) => source,
         Err(reason) => return Fate::Drop(reason),
     };
-    let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
     if core.counting.is_uncountable() {
         return Fate::Drop(DropReason::ConnectionLimitFull);
     }
-    let opening = Opening {
-        new: NewConnection {
-            pair: TuplePair {
-                original: view.incoming,
-                reply: source.outgoing.inverse(),
-            },
-            expected,
-            helper: None,
-            claim: source.claim,
-            mapping: nat::mapping(core, &view),
-            steered: None,
-            generation: core.program.generation,
-            rule: rule.unwrap_or(NONE),
-        },
-        fasttrack: judgement.filter.is_some_and(|judged| judged.fasttrack),
-        masqueraded: source.masqueraded,
-        counted: None,
-    };
+    let fasttrack = judgement.filter.is_some_and(|judged| judged.fasttrack);
+    let opening = opening(core, meta, &view, (source, expected), fasttrack);
     let home = home(
         core,
         meta,
@@ -118,6 +108,37 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
             Fate::Pass
         }
         Err(reason) => Fate::Drop(reason),
+    }
+}
+
+/// What a judged packet opens.
+fn opening<F: Stack, W>(
+    core: &Core<W>,
+    meta: &Meta,
+    view: &View<F>,
+    (source, expected): (nat::Source<F>, Option<Expected<F>>),
+    fasttrack: bool,
+) -> Opening<F> {
+    let rule = meta.rule.and_then(|rule| core.program.lasting.number(rule));
+    Opening {
+        new: NewConnection {
+            pair: TuplePair {
+                original: view.incoming,
+                reply: source.outgoing.inverse(),
+            },
+            expected,
+            helper: None,
+            claim: source.claim,
+            mapping: nat::mapping(core, view),
+            steered: None,
+            generation: core.program.generation,
+            rule: rule.unwrap_or(NONE),
+        },
+        fasttrack,
+        masqueraded: source.masqueraded,
+        mark: meta.marks.connection,
+        edits: meta.edits,
+        counted: None,
     }
 }
 
@@ -147,6 +168,7 @@ pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
     mut opening: Opening<F>,
 ) -> Fate {
     meta.rule = core.program.lasting.rule(opening.new.rule);
+    meta.edits = opening.edits;
     let counted = opening.counted.take();
     core.continue_opening(opening.new.pair.original.src.to_ip(), counted);
     let fate = if core.has_room_for_limits::<F>() {
@@ -197,6 +219,8 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
         mut new,
         fasttrack,
         masqueraded,
+        mark,
+        edits: _,
         counted: _,
     } = opening;
     give_way(core, meta, &mut new);
@@ -210,6 +234,7 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
                 id,
                 direction: Direction::Original,
             };
+            table.set_mark(id, mark);
             if fasttrack {
                 table.set_fasttracked(id);
             }

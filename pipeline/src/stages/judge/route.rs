@@ -92,7 +92,7 @@ pub fn forwardable<W>(
     if meta.parsed.link.dst.is_multicast() {
         return Err(Fate::Drop(DropReason::NotUnicast));
     }
-    if meta.parsed.ttl <= 1 {
+    if meta.edits.ttl_early.of(meta.parsed.ttl) <= 1 {
         let notice = PuntKind::Error(iface, ErrorKind::TimeExceeded);
         return Err(Fate::Refuse(DropReason::TtlExceeded, notice));
     }
