@@ -4,7 +4,7 @@
 //! `passthrough` and `fasttrack-connection` go on with the next rule; `jump` goes on in another
 //! chain and `return`, or that chain's end, behind the jump. The end of a built-in chain accepts.
 //! What only the packet itself can answer is asked of the observer, once all that the facts answer
-//! holds, and a rule's `connection-limit` last: only what the rest of the rule holds for is counted.
+//! holds, and a rule's `connection-limit` last: only what the rest of a rule holds for is counted.
 //! A mark that a rule has set is the packet's for the rules behind it.
 //! What cannot happen with a checked configuration (a chain that does not exist, jumps nested
 //! deeper than [`JUMP_DEPTH_MAX`], more than [`STEPS_MAX`] rules for one packet) drops.
