@@ -108,8 +108,9 @@ pub trait Observer {
 
 impl Observer for () {}
 
-/// What the evaluator does after a match.
-enum Step {
+/// Where it goes on after a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Course {
     Next,
     Jump(ChainId),
     Return,
@@ -152,16 +153,16 @@ pub fn evaluate(
         if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
             facts.marks.set(kind, program.marks.number(mark));
         }
-        match step(&rule.action) {
-            Step::Next => {}
-            Step::Return => here.start = here.end,
-            Step::Decide(verdict) => {
+        match course(&rule.action) {
+            Course::Next => {}
+            Course::Return => here.start = here.end,
+            Course::Decide(verdict) => {
                 return Decision {
                     verdict,
                     rule: Some(id),
                 };
             }
-            Step::Jump(to) => {
+            Course::Jump(to) => {
                 let Some(target) = rules.chain(table, to) else {
                     return fail_closed(last);
                 };
@@ -186,10 +187,26 @@ fn look(
     if look != Look::Matched {
         return look;
     }
+    match residual_holds(program, (id, rule), facts, observer) {
+        Ok(()) => Look::Matched,
+        Err(failed) => Look::Failed(failed),
+    }
+}
+
+/// Asks what only the packet at hand, and counters of connections, can answer.
+///
+/// # Errors
+/// The name of the first question whose answer is not the one that the rule wants.
+pub(super) fn residual_holds(
+    program: &Program,
+    (id, rule): (RuleId, &CompiledRule),
+    facts: &Facts,
+    observer: &mut impl Observer,
+) -> Result<(), &'static str> {
     for asked in rule.packet_asks() {
         let answer = observer.packet(id, &asked.value, facts);
         if answer.is_none_or(|answer| answer == asked.negated) {
-            return Look::Failed(asked.value.name());
+            return Err(asked.value.name());
         }
     }
     if let Some(asked) = rule.limit() {
@@ -198,13 +215,22 @@ fn look(
             prefix: asked.value.prefix,
         };
         if !asked.holds(observer.connections(limit, facts.src)) {
-            return Look::Failed("connection-limit");
+            return Err("connection-limit");
         }
     }
-    Look::Matched
+    Ok(())
 }
 
-const END_OF_CHAIN: Decision = Decision {
+/// The verdict of an action that decides.
+pub(super) const fn decided(action: &Action) -> Option<Verdict> {
+    match course(action) {
+        Course::Decide(verdict) => Some(verdict),
+        Course::Next | Course::Jump(_) | Course::Return => None,
+    }
+}
+
+/// What going through a built-in chain to its end comes to.
+pub const END_OF_CHAIN: Decision = Decision {
     verdict: Verdict::Accept,
     rule: None,
 };
@@ -217,25 +243,25 @@ const fn fail_closed(rule: Option<RuleId>) -> Decision {
     }
 }
 
-const fn step(action: &Action) -> Step {
+pub(super) const fn course(action: &Action) -> Course {
     match action {
         Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(_, Then::GoOn) => {
-            Step::Next
+            Course::Next
         }
-        Action::Edit(_, Then::Stop) => Step::Decide(Verdict::Accept),
-        Action::Jump(chain) => Step::Jump(*chain),
-        Action::Return => Step::Return,
-        Action::Accept => Step::Decide(Verdict::Accept),
-        Action::Drop => Step::Decide(Verdict::Drop),
-        Action::Reject(with) => Step::Decide(Verdict::Reject(*with)),
-        Action::NoTrack => Step::Decide(Verdict::NoTrack),
-        Action::SrcNat(to) => Step::Decide(Verdict::SrcNat(*to)),
-        Action::Masquerade(ports) => Step::Decide(Verdict::Masquerade(*ports)),
-        Action::DstNat(to) => Step::Decide(Verdict::DstNat(*to)),
-        Action::Redirect(ports) => Step::Decide(Verdict::Redirect(*ports)),
-        Action::EndpointIndependent(to) => Step::Decide(Verdict::EndpointIndependent(*to)),
-        Action::Same(to, by) => Step::Decide(Verdict::Same(*to, *by)),
-        Action::Netmap(to) => Step::Decide(Verdict::Netmap(*to)),
+        Action::Edit(_, Then::Stop) => Course::Decide(Verdict::Accept),
+        Action::Jump(chain) => Course::Jump(*chain),
+        Action::Return => Course::Return,
+        Action::Accept => Course::Decide(Verdict::Accept),
+        Action::Drop => Course::Decide(Verdict::Drop),
+        Action::Reject(with) => Course::Decide(Verdict::Reject(*with)),
+        Action::NoTrack => Course::Decide(Verdict::NoTrack),
+        Action::SrcNat(to) => Course::Decide(Verdict::SrcNat(*to)),
+        Action::Masquerade(ports) => Course::Decide(Verdict::Masquerade(*ports)),
+        Action::DstNat(to) => Course::Decide(Verdict::DstNat(*to)),
+        Action::Redirect(ports) => Course::Decide(Verdict::Redirect(*ports)),
+        Action::EndpointIndependent(to) => Course::Decide(Verdict::EndpointIndependent(*to)),
+        Action::Same(to, by) => Course::Decide(Verdict::Same(*to, *by)),
+        Action::Netmap(to) => Course::Decide(Verdict::Netmap(*to)),
     }
 }
 

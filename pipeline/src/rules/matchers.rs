@@ -12,7 +12,7 @@ use turnpike_conntrack::tuple::{Port, Proto};
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
-    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, Match, Matchers,
+    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, MarkKind, Match, Matchers,
     NatStateSet, PortSet, Rule, StateSet,
 };
 use crate::program::Program;
@@ -139,6 +139,28 @@ impl Test {
             Some(*range)
         } else {
             None
+        }
+    }
+
+    /// The kind of mark that is asked for, if that is the question.
+    pub const fn mark_kind(&self) -> Option<MarkKind> {
+        match &self.ask {
+            Ask::Mark(mark) => Some(mark.kind),
+            Ask::Family(_)
+            | Ask::TranslationFamily(_)
+            | Ask::InterfaceAddress(_)
+            | Ask::Mapping(_)
+            | Ask::Protocol(_)
+            | Ask::Interface(..)
+            | Ask::InterfaceList(..)
+            | Ask::State(_)
+            | Ask::NatState(_)
+            | Ask::Port(..)
+            | Ask::EitherPort(_)
+            | Ask::Icmp(_)
+            | Ask::Address(..)
+            | Ask::AddressList(..)
+            | Ask::AddressType(..) => None,
         }
     }
 
