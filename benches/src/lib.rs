@@ -29,7 +29,7 @@ use turnpike_pipeline::policy::{
     StateSet, Table, TableKind, Via,
 };
 use turnpike_pipeline::program::{CompileContext, Program};
-use turnpike_pipeline::worker::{Worker, WorkerSetup};
+use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 /// A fixed hash key with its bits spread, as a random one has them: small numbers make a bad hash.
 pub const KEY: HashKey = HashKey([
@@ -136,6 +136,7 @@ impl Rig {
             conntrack: Conntrack::new(WorkerId(0), capacity, KEY, shared),
             counters: Arc::new(WorkerCounters::default()),
             neighbours: Neighbours::Assume(PEER_MAC),
+            keep: Keep::Outcomes,
         };
         Self {
             worker: Worker::new(setup, ()),

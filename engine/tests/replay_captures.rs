@@ -10,10 +10,15 @@ mod replays;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use replays::{LAN, config, files_of, policy};
+use replays::{LAN, config, files_of, is, policy, rule};
 use turnpike_engine::pcap::{CaptureError, CaptureFile};
 use turnpike_engine::replay::{Checksums, ReplayConfig, ReplayError, Resolution, Summary, run};
-use turnpike_pipeline::policy::{Policy, Route, Via};
+use turnpike_pipeline::ids::MarkId;
+use turnpike_pipeline::policy::{
+    Action, Comparison, Edit, Mark, MarkKind, Matchers, PacketAsk, Policy, Route, Then, TtlChange,
+    Via,
+};
+use turnpike_pipeline::worker::Keep;
 
 /// Where captures are, if there are any: where `TURNPIKE_CAPTURES` says, or beside the repository.
 fn captures_dir() -> Option<PathBuf> {
@@ -129,6 +134,72 @@ fn every_capture_is_explained_packet_by_packet_and_replays_the_same() {
         );
     }
     println!("{files} captures, {packets} packets, {refused} of other kinds");
+    assert!(packets > 0, "no capture could be replayed");
+}
+
+/// Rules of every kind: constant, of single packets, marking, changing, translating.
+fn rules_of_all_kinds() -> Policy {
+    let mut policy = private_inside();
+    policy.marks = vec!["small".to_owned(), "seen".to_owned()];
+    let [small, seen] = [Some(MarkId(0)), Some(MarkId(1))];
+    let marked = |kind, mark| Matchers {
+        marks: vec![is(Mark { kind, mark })],
+        ..Matchers::default()
+    };
+    let asking = |ask| Matchers {
+        packet: vec![is(ask)],
+        ..Matchers::default()
+    };
+    let edit = |edit| Action::Edit(edit, Then::GoOn);
+    let mut line = 0;
+    let mut rule = |matchers, action| {
+        line += 1;
+        rule(line, matchers, action, "")
+    };
+    let all = Matchers::default;
+    let tiny = asking(PacketAsk::Size(0, 64));
+    policy.mangle.chains[0].rules = vec![
+        rule(tiny, edit(Edit::Mark(MarkKind::Packet, small))),
+        rule(
+            marked(MarkKind::Connection, None),
+            edit(Edit::Mark(MarkKind::Connection, seen)),
+        ),
+    ];
+    policy.mangle.chains[2].rules = vec![rule(
+        marked(MarkKind::Packet, small),
+        edit(Edit::Ttl(TtlChange::increment(1))),
+    )];
+    policy.mangle.chains[4].rules = vec![rule(all(), edit(Edit::Dscp(10)))];
+    policy.filter.chains[1].rules = vec![
+        rule(asking(PacketAsk::Ttl(Comparison::Less, 5)), Action::Drop),
+        rule(asking(PacketAsk::Size(1_400, 1_500)), Action::Passthrough),
+        rule(all(), Action::Accept),
+    ];
+    policy
+}
+
+/// What a flow keeps of its judgement, an outcome or a plan, changes no byte, verdict or counter.
+#[test]
+fn every_capture_comes_to_the_same_with_outcomes_and_without() {
+    let Some(dir) = captures_dir() else { return };
+    let out = tempfile::tempdir().unwrap();
+    let mut packets = 0;
+    for path in captures(&dir) {
+        let runs = [Keep::Outcomes, Keep::Nothing].map(|keep| {
+            let out = out.path().join(format!("{keep:?}"));
+            let mut config = config(&[("auto", &path)], &out);
+            config.policy = rules_of_all_kinds();
+            config.checksums = Checksums::Fix;
+            config.keep = keep;
+            (checked(config), out)
+        });
+        let [(Some(summary), kept), (Some(_), judged)] = runs else {
+            continue;
+        };
+        packets += summary.packets;
+        let same = files_of(&kept) == files_of(&judged);
+        assert!(same, "{} differs", path.display());
+    }
     assert!(packets > 0, "no capture could be replayed");
 }
 

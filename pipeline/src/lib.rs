@@ -19,6 +19,7 @@ pub mod opening;
 pub mod outbox;
 pub mod outcome;
 pub mod packet;
+pub mod plans;
 pub mod policy;
 pub mod program;
 pub mod rules;

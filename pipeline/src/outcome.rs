@@ -24,7 +24,8 @@ pub const OUTCOMES_MAX: usize = 65_535;
 /// How much room there is for matched rules, per outcome on average.
 const RULES_PER_OUTCOME: usize = 8;
 
-/// An outcome in its worker's table, valid for the program it was made under.
+/// An outcome in its worker's table, or a plan (see [`crate::plans`]), valid for the program it was
+/// made under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(transparent)]
 pub struct OutcomeId(pub u32);
@@ -130,7 +131,7 @@ impl Outcomes {
     ///
     /// [`OutcomeId::NONE`] if the path overflowed or holds for one packet, or there is no room.
     pub fn intern(&mut self, decision: Decision, path: &Path) -> OutcomeId {
-        if path.overflowed() || path.is_passing() {
+        if path.overflowed() || path.is_passing() || path.is_residual() {
             return OutcomeId::NONE;
         }
         let wanted = Outcome {

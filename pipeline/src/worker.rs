@@ -25,8 +25,9 @@ use crate::masquerade::{Sweep, addresses_went};
 use crate::nexthop::{Neighbours, NextHops};
 use crate::opening::AnyOpening;
 use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
-use crate::outcome::Outcomes;
+use crate::outcome::{OUTCOMES_MAX, Outcomes};
 use crate::packet::quoted::connection_key;
+use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
 use crate::stages;
 use crate::stages::counting::Counting;
@@ -48,6 +49,18 @@ pub struct WorkerSetup {
     pub counters: Arc<WorkerCounters>,
     /// Whether neighbours have to be resolved.
     pub neighbours: Neighbours,
+    /// Whether what rules say of a flow is kept.
+    pub keep: Keep,
+}
+
+/// Whether a worker keeps what rules say of a flow; it comes to the same, at another price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Keep {
+    /// It does.
+    #[default]
+    Outcomes,
+    /// It asks every rule for every packet: what tests compare with.
+    Nothing,
 }
 
 /// A worker's state apart from the burst under way; what the stages work with.
@@ -60,6 +73,7 @@ pub struct Core<W> {
     /// How many connections had been removed when the burst was tracked.
     pub(crate) removals: u64,
     pub(crate) outcomes: Outcomes,
+    pub(crate) plans: Plans,
     pub(crate) next_hops: NextHops,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) log_budget: Budget,
@@ -144,8 +158,12 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             conntrack,
             counters,
             neighbours,
+            keep,
         } = setup;
-        let outcomes = Outcomes::default();
+        let (outcomes, plans) = match keep {
+            Keep::Outcomes => (OUTCOMES_MAX, PLANS_MAX),
+            Keep::Nothing => (0, 0),
+        };
         let random = Random::new(id, conntrack.shared().key);
         let core = Core {
             id,
@@ -153,7 +171,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             program,
             conntrack,
             removals: 0,
-            outcomes,
+            outcomes: Outcomes::with_limit(outcomes),
+            plans: Plans::with_limit(plans),
             next_hops: NextHops::new(neighbours),
             counters,
             log_budget: Budget::default(),
@@ -281,6 +300,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         if let Some(counters) = core.program.rule_counters(core.id) {
             core.outcomes.clear(counters);
         }
+        core.plans.clear();
         if addresses_went(&core.program, &program) {
             core.sweeps = (Sweep::whole(), Sweep::whole());
         }
@@ -357,6 +377,11 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// This worker's connections, to end some or to watch them.
     pub fn conntrack_mut(&mut self) -> &mut Conntrack {
         &mut self.core.conntrack
+    }
+
+    /// How many outcomes and plans are kept.
+    pub fn kept(&self) -> (usize, usize) {
+        (self.core.outcomes.len(), self.core.plans.len())
     }
 
     /// The program that judges now.

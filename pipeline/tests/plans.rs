@@ -26,7 +26,7 @@ use turnpike_pipeline::policy::{
 };
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::rules::linear::END_OF_CHAIN;
-use turnpike_pipeline::rules::plan::{PLAN_STEPS_MAX, Passage, specialise, walk};
+use turnpike_pipeline::rules::plan::{PLAN_STEPS_MAX, Passage, Step, specialise, walk};
 use turnpike_pipeline::rules::{
     CompiledRule, Decision, Edits, Facts, Marks, Observer, Phase, Verdict, evaluate,
 };
@@ -205,6 +205,27 @@ fn defined(program: &Program, early: &Facts, late: &Facts, answers: u64) -> Fate
     (decision, oracle.matched, oracle.edits)
 }
 
+/// By the steps of a plan, of which `early` come before routing.
+fn walked(
+    program: &Program,
+    (steps, early): (&[Step], usize),
+    (before, behind): (&Facts, &Facts),
+    answers: u64,
+) -> Fate {
+    let mut oracle = oracle(program, answers);
+    let mut facts = *before;
+    walk(program, steps, 0..early, &mut facts, &mut oracle);
+    oracle.phase = Phase::Late;
+    let marks = facts.marks;
+    let mut facts = Facts { marks, ..*behind };
+    let decision = walk(program, steps, early..steps.len(), &mut facts, &mut oracle);
+    (
+        decision.unwrap_or(END_OF_CHAIN),
+        oracle.matched,
+        oracle.edits,
+    )
+}
+
 #[test]
 fn walking_a_plan_is_evaluating_all_rules() {
     let mut met: BTreeMap<&str, u64> = BTreeMap::new();
@@ -234,21 +255,7 @@ fn walking_a_plan_is_evaluating_all_rules() {
         for _ in 0..8 {
             let answers = random.word();
             let expected = defined(&program, &early, &late, answers);
-            let mut oracle = oracle(&program, answers);
-            let mut facts = early;
-            walk(&program, &steps, 0..routed_at, &mut facts, &mut oracle);
-            oracle.phase = Phase::Late;
-            let mut facts = Facts {
-                marks: facts.marks,
-                ..late
-            };
-            let rest = routed_at..steps.len();
-            let decision = walk(&program, &steps, rest, &mut facts, &mut oracle);
-            let walked = (
-                decision.unwrap_or(END_OF_CHAIN),
-                oracle.matched,
-                oracle.edits,
-            );
+            let walked = walked(&program, (&steps, routed_at), (&early, &late), answers);
             assert_eq!(
                 walked, expected,
                 "seed {seed}, answers {answers:#x}, {steps:#?}"
@@ -290,7 +297,8 @@ fn note(met: &mut BTreeMap<&str, u64>, program: &Program, (decision, matched, _)
         (_, Verdict::Reject(_)) => "reject",
         (_, _) => "drop",
     });
-    for rule in matched.iter().map(|id| program.rules.find(*id).unwrap()) {
+    for id in matched {
+        let rule = program.rules.find(*id).unwrap();
         if rule.limit().is_some() {
             add("limit");
         }
@@ -300,16 +308,20 @@ fn note(met: &mut BTreeMap<&str, u64>, program: &Program, (decision, matched, _)
         if rule.tests().iter().any(|test| test.mark_kind().is_some()) {
             add("mark asked");
         }
-        match &rule.action {
-            Action::Edit(_, Then::Stop) => add("stop"),
-            Action::Edit(Edit::Mark(..), _) => add("mark"),
-            Action::Edit(Edit::Dscp(_), _) => add("dscp"),
-            Action::Edit(Edit::Ttl(_), _) => add("ttl"),
-            Action::Jump(_) => add("jump"),
-            Action::Return => add("return"),
-            Action::Log(_) => add("log"),
-            Action::Fasttrack => add("fasttrack"),
-            _ => {}
+        let action = &rule.action;
+        for (case, is_it) in [
+            ("stop", matches!(action, Action::Edit(_, Then::Stop))),
+            ("mark", matches!(action, Action::Edit(Edit::Mark(..), _))),
+            ("dscp", matches!(action, Action::Edit(Edit::Dscp(_), _))),
+            ("ttl", matches!(action, Action::Edit(Edit::Ttl(_), _))),
+            ("jump", matches!(action, Action::Jump(_))),
+            ("return", matches!(action, Action::Return)),
+            ("log", matches!(action, Action::Log(_))),
+            ("fasttrack", matches!(action, Action::Fasttrack)),
+        ] {
+            if is_it {
+                add(case);
+            }
         }
     }
 }

@@ -22,12 +22,16 @@ mod traffic;
 #[path = "sim/world.rs"]
 mod world;
 
-use policies::random_policy;
+use policies::{random_policy, residual_rules};
 use random::Random;
-use sim::Sim;
+use sim::{Ends, PEER_MAC, Sim};
 use traffic::{Macs, Session};
-use turnpike_conntrack::ids::ConnState;
-use turnpike_pipeline::worker::Worker;
+use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::tuple::Family;
+use turnpike_conntrack::walk::Connection;
+use turnpike_pipeline::buffer::HeapBuffer;
+use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::worker::{Keep, Worker};
 use world::World;
 
 /// Seeds of a run that says nothing else.
@@ -78,34 +82,35 @@ fn a_gateway_in_a_hostile_world_keeps_its_promises() {
     }
 }
 
-/// Every packet judged anew, because a reload of the same policy comes before it, has the end that
-/// it has by the outcome its flow keeps: the same frames, verdicts and counters.
+/// Every packet held against every rule has the end that it has by what its flow keeps, an outcome
+/// or a plan: the same frames, verdicts, connections and counters.
 #[test]
-fn a_kept_outcome_says_what_judging_anew_would_say() {
-    let mut kept = 0;
+fn what_a_flow_keeps_says_what_judging_anew_would_say() {
+    let mut kept = (0, 0);
     for seed in seeds() {
-        let _named = Named(seed, "kept_outcome");
+        let _named = Named(seed, "what_a_flow_keeps");
         let mut random = Random::new(seed);
-        let mut chosen = random_policy(&mut random);
-        while !chosen.keeps_established {
-            // A reload ends connections that the rules refuse; here it must not matter.
-            chosen = random_policy(&mut random);
-        }
+        let mut policy = random_policy(&mut random).policy;
+        residual_rules(&mut policy, &mut random);
         let workers = random.pick(&[1, 2]);
-        let mut kept_outcomes = Sim::new(&chosen.policy, workers);
-        let mut judged_anew = Sim::new(&chosen.policy, workers);
+        let [mut keeping, mut forgetting] = [Keep::Outcomes, Keep::Nothing].map(|keep| {
+            Sim::keeping(
+                &policy,
+                workers,
+                (Neighbours::Assume(PEER_MAC), 1_000),
+                keep,
+            )
+        });
         let mut sessions: Vec<_> = (0..6).map(|_| Session::random(&mut random)).collect();
         for _ in 0..STEPS {
             let slot = random.below(sessions.len());
             let session = &mut sessions[slot];
             let (port, towards, frame) = session.packet(&mut random, Macs::Assumed);
-            let sent = kept_outcomes.inject(port, frame.clone());
-            judged_anew.reload(&chosen.policy);
-            let again = judged_anew.inject(port, frame);
+            let sent = keeping.inject(port, frame.clone());
+            let again = forgetting.inject(port, frame);
             assert_eq!(sent, again, "the same frames");
-            let (end, other) = (kept_outcomes.last_end(), judged_anew.last_end());
+            let (end, other) = (keeping.last_end(), forgetting.last_end());
             assert_eq!(end, other, "the same end");
-            kept += usize::from(end.state == Some(ConnState::Established));
             let through = sent
                 .iter()
                 .find(|(out, _)| end.out.is_some() && *out != port);
@@ -113,18 +118,56 @@ fn a_kept_outcome_says_what_judging_anew_would_say() {
                 session.hear(towards, *out, frame, &checks::sound(frame).0);
             }
         }
-        for sim in [&mut kept_outcomes, &mut judged_anew] {
+        for sim in [&mut keeping, &mut forgetting] {
             sim.workers.iter_mut().for_each(Worker::fold);
             let (came, went) = sim.books();
             assert_eq!(came, went, "the books add up");
         }
-        for (id, rule) in kept_outcomes.program.rules.iter() {
+        for (id, rule) in keeping.program.rules.iter() {
             let (counts, others) = (
-                kept_outcomes.program.rule_counts(id),
-                judged_anew.program.rule_counts(id),
+                keeping.program.rule_counts(id),
+                forgetting.program.rule_counts(id),
             );
             assert_eq!(counts, others, "{rule}");
         }
+        for (worker, other) in keeping.workers.iter().zip(&forgetting.workers) {
+            let (outcomes, plans) = worker.kept();
+            kept = (kept.0 + outcomes, kept.1 + plans);
+            assert_eq!(other.kept(), (0, 0));
+            let (these, those) = (
+                connections(worker, keeping.now),
+                connections(other, forgetting.now),
+            );
+            assert_eq!(these, those, "the same connections");
+        }
     }
-    assert!(kept > 0, "no connection was answered");
+    assert!(kept.0 > 0 && kept.1 > 0, "outcomes and plans: {kept:?}");
+}
+
+/// What may be known of a worker's live connections.
+fn connections(worker: &Worker<HeapBuffer, Ends>, now: Tick) -> Vec<String> {
+    let mut all = Vec::new();
+    let conntrack = worker.conntrack();
+    conntrack
+        .v4
+        .walk(0, usize::MAX, now, |c| all.push(words(&c)));
+    conntrack
+        .v6
+        .walk(0, usize::MAX, now, |c| all.push(words(&c)));
+    all
+}
+
+fn words<F: Family>(connection: &Connection<F>) -> String {
+    let Connection {
+        pair,
+        state,
+        flags,
+        packets,
+        bytes,
+        timeout,
+        mark,
+        rule,
+        ..
+    } = connection;
+    format!("{pair:?} {state:?} {flags} {packets:?} {bytes:?} {timeout:?} {mark} {rule:?}")
 }

@@ -24,7 +24,7 @@ use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
-use turnpike_pipeline::worker::{Worker, WorkerSetup};
+use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 pub use crate::exchange::RingSizes;
 pub use config::{GatewayConfig, PacketMemory, PortSpec, StartError};
@@ -340,6 +340,7 @@ impl Crew {
                     conntrack: Conntrack::new(id, capacity, tracking, shared),
                     counters,
                     neighbours: Neighbours::Learn,
+                    keep: Keep::Outcomes,
                 },
                 (),
             ),

@@ -156,6 +156,7 @@ impl Replay {
                 Resolution::Assume => Neighbours::Assume(MADE_UP_MAC),
                 Resolution::Learn => Neighbours::Learn,
             },
+            keep: config.keep,
         };
         let slow_setup = SlowPathSetup {
             pool: HeapPool,

@@ -40,6 +40,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use turnpike_pipeline::policy::Policy;
+use turnpike_pipeline::worker::Keep;
 
 use crate::pcap::CaptureError;
 
@@ -67,6 +68,8 @@ pub struct ReplayConfig {
     pub sides: Sides,
     /// How neighbours are found.
     pub resolution: Resolution,
+    /// Whether what rules say of a flow is kept, which changes nothing of what comes out.
+    pub keep: Keep,
 }
 
 /// A capture, and where its packets enter.

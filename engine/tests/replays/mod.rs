@@ -18,6 +18,7 @@ use turnpike_pipeline::policy::{
     Action, Chain, Interface, Match, Matchers, Policy, PortChoice, RejectWith, Route, Rule, Source,
     StateSet, Table, TableKind, Unreachable, Via,
 };
+use turnpike_pipeline::worker::Keep;
 
 pub const LAN: IfaceId = IfaceId(0);
 pub const WAN: IfaceId = IfaceId(1);
@@ -197,6 +198,7 @@ pub fn config(inputs: &[(&str, &Path)], out_dir: &Path) -> ReplayConfig {
         checksums: Checksums::Keep,
         sides: Sides::Both,
         resolution: Resolution::Assume,
+        keep: Keep::Outcomes,
     }
 }
 

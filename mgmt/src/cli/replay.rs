@@ -7,6 +7,7 @@ use std::str::FromStr;
 use turnpike_engine::replay::{
     self, Checksums, Entry, Input, InputSummary, ReplayConfig, Resolution, Sides, Summary,
 };
+use turnpike_pipeline::worker::Keep;
 
 use super::{CONFIG_DEFAULT, Failure, complain, say};
 use crate::config::Config;
@@ -90,6 +91,7 @@ pub(super) fn run(args: Args) -> Result<(), Failure> {
         } else {
             Sides::Both
         },
+        keep: Keep::Outcomes,
         resolution: match args.neighbours {
             Neighbours::Assume => Resolution::Assume,
             Neighbours::Learn => Resolution::Learn,

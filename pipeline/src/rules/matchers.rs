@@ -144,23 +144,10 @@ impl Test {
 
     /// The kind of mark that is asked for, if that is the question.
     pub const fn mark_kind(&self) -> Option<MarkKind> {
-        match &self.ask {
-            Ask::Mark(mark) => Some(mark.kind),
-            Ask::Family(_)
-            | Ask::TranslationFamily(_)
-            | Ask::InterfaceAddress(_)
-            | Ask::Mapping(_)
-            | Ask::Protocol(_)
-            | Ask::Interface(..)
-            | Ask::InterfaceList(..)
-            | Ask::State(_)
-            | Ask::NatState(_)
-            | Ask::Port(..)
-            | Ask::EitherPort(_)
-            | Ask::Icmp(_)
-            | Ask::Address(..)
-            | Ask::AddressList(..)
-            | Ask::AddressType(..) => None,
+        if let Ask::Mark(mark) = &self.ask {
+            Some(mark.kind)
+        } else {
+            None
         }
     }
 

@@ -31,6 +31,7 @@ pub struct Path {
     phase: Phase,
     fasttrack: bool,
     overflowed: bool,
+    residual: bool,
     passing: bool,
 }
 
@@ -88,6 +89,16 @@ impl Path {
     /// Whether more rules matched than the path holds.
     pub const fn overflowed(&self) -> bool {
         self.overflowed
+    }
+
+    /// Notes that the packet itself was asked something.
+    pub const fn note_residual(&mut self) {
+        self.residual = true;
+    }
+
+    /// Whether another packet of the flow may go another way.
+    pub const fn is_residual(&self) -> bool {
+        self.residual
     }
 
     /// Notes that what was asked on the way may be answered otherwise for the next packet.

@@ -11,9 +11,11 @@ use crate::ids::{ChainId, IfaceId, RuleId};
 use crate::log::{LOG_EVENTS_PER_SECOND_MAX, LogEvent};
 use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
+use crate::plans::{Half, Plans};
 use crate::policy::{NatStateSet, TableKind};
+use crate::program::Program;
 use crate::rules::path::LOGS_MAX;
-use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate};
+use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
@@ -97,6 +99,25 @@ impl Hook {
             | Self::FilterInput
             | Self::FilterOutput => false,
         }
+    }
+}
+
+/// The chains behind routing, in order, for a packet that leaves or is for the gateway itself.
+pub const fn behind_routing(is_local: bool, leaves: bool) -> &'static [Hook] {
+    const OUTPUT: &[Hook] = &[
+        Hook::MangleOutput,
+        Hook::FilterOutput,
+        Hook::ManglePostrouting,
+    ];
+    match (is_local, leaves) {
+        (true, true) => OUTPUT,
+        (true, false) => &[Hook::MangleOutput, Hook::FilterOutput],
+        (false, false) => &[Hook::MangleInput, Hook::FilterInput],
+        (false, true) => &[
+            Hook::MangleForward,
+            Hook::FilterForward,
+            Hook::ManglePostrouting,
+        ],
     }
 }
 
@@ -212,6 +233,44 @@ pub fn settle<W>(core: &mut Core<W>, decision: Decision, path: &Path, meta: &Met
     }
 }
 
+/// Counts the way of a packet that ended before the filter was asked.
+pub fn abandon<W>(core: &Core<W>, path: &Path, meta: &Meta) {
+    if let Some(counters) = core.program.rule_counters(core.id) {
+        path.count(counters, u64::from(meta.parsed.ip_len));
+    }
+}
+
+/// Takes a packet through half of its flow's plan, as [`step`] does through a chain; `facts` are
+/// those of that half, but for the marks. `None` if no rule of the filter decided.
+pub fn walk_half<B: Buffer, W>(
+    core: &mut Core<W>,
+    (id, half): (OutcomeId, Half),
+    facts: &Facts,
+    (buf, meta): (&B, &mut Meta),
+    path: &mut Path,
+    out: &mut Outbox<B>,
+) -> Option<Decision> {
+    let logged = path.logs().len();
+    path.enter(match half {
+        Half::Early => Phase::Early,
+        Half::Late => Phase::Late,
+    });
+    let mut facts = Facts {
+        marks: meta.marks,
+        ..*facts
+    };
+    let forwarded = !meta.origin.is_local() && facts.out_interface.is_some();
+    let asked = asking(core, forwarded, meta, path, |program, plans, asking| {
+        let (steps, span) = plans.half(id, half)?;
+        plan::walk(program, steps, span, &mut facts, asking)
+    });
+    meta.edits = *path.edits();
+    meta.marks = meta.edits.marks(meta.marks);
+    let lines = path.logs().get(logged..).unwrap_or_default();
+    log(core, lines, &facts, (buf, meta), out);
+    asked.unwrap_or(Some(REFUSED))
+}
+
 fn walk<W>(
     core: &mut Core<W>,
     hook: Hook,
@@ -220,25 +279,42 @@ fn walk<W>(
     path: &mut Path,
 ) -> Decision {
     let (table, chain) = hook.chain();
-    match core.program.rule_counters(core.id) {
-        Some(counters) => {
-            let recorder = Recorder {
-                path,
-                counters,
-                marks: &core.program.marks,
-                bytes: u64::from(meta.parsed.ip_len),
-            };
-            let mut asking = Asking {
-                recorder,
-                parsed: &meta.parsed,
-                forwarded: hook.is_forwarding() && !meta.origin.is_local(),
-                limits: &core.conntrack.shared().limits,
-                counting: &mut core.counting,
-            };
-            evaluate(&core.program, table, chain, facts, &mut asking)
-        }
-        None => evaluate(&core.program, table, chain, facts, &mut ()),
-    }
+    let forwarded = hook.is_forwarding() && !meta.origin.is_local();
+    let asked = asking(core, forwarded, meta, path, |program, _, asking| {
+        evaluate(program, table, chain, facts, asking)
+    });
+    asked.unwrap_or(REFUSED)
+}
+
+/// What becomes of packets of a worker that has no counters, which does not happen.
+const REFUSED: Decision = Decision {
+    verdict: Verdict::Drop,
+    rule: None,
+};
+
+/// Calls `ask` with all that rules may ask of a packet; `None` without counters to count with.
+fn asking<W, R>(
+    core: &mut Core<W>,
+    forwarded: bool,
+    meta: &Meta,
+    path: &mut Path,
+    ask: impl FnOnce(&Program, &Plans, &mut Asking<'_>) -> R,
+) -> Option<R> {
+    let counters = core.program.rule_counters(core.id)?;
+    let recorder = Recorder {
+        path,
+        counters,
+        marks: &core.program.marks,
+        bytes: u64::from(meta.parsed.ip_len),
+    };
+    let mut asking = Asking {
+        recorder,
+        parsed: &meta.parsed,
+        forwarded,
+        limits: &core.conntrack.shared().limits,
+        counting: &mut core.counting,
+    };
+    Some(ask(&core.program, &core.plans, &mut asking))
 }
 
 /// Writes a log event for each of `rules`, as far as the second's budget goes.

@@ -150,7 +150,7 @@ impl Observer for Asking<'_> {
 
     fn packet(&mut self, _: RuleId, ask: &PacketAsk, _: &Facts) -> Option<bool> {
         let path = &mut *self.recorder.path;
-        path.note_passing();
+        path.note_residual();
         let sight = Sight {
             parsed: self.parsed,
             edits: path.edits(),
@@ -162,7 +162,7 @@ impl Observer for Asking<'_> {
 
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {
         // Connections come and go between two packets of a flow.
-        self.recorder.path.note_passing();
+        self.recorder.path.note_residual();
         self.counting.connections(limit, source, self.limits)
     }
 }

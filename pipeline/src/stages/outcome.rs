@@ -9,13 +9,17 @@ use turnpike_conntrack::ids::{ConnState, FlowRef};
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Track, Way};
+use crate::ids::IfaceId;
 use crate::nexthop::CachedWay;
 use crate::outbox::Outbox;
 use crate::outcome::OutcomeId;
+use crate::plans::{Half, Plans};
+use crate::rules::linear::END_OF_CHAIN;
+use crate::rules::{Facts, Marks, Path};
 use crate::stages::ask;
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
-use crate::stages::judge::{forwardable, in_interface_bits, nat_state};
+use crate::stages::judge::{connection_mark, forwardable, in_interface_bits, keep_mark, nat_state};
 use crate::stages::view::View;
 use crate::witness::Witness;
 use crate::worker::Core;
@@ -67,29 +71,98 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             None => return Fate::Pass,
         },
     };
+    if Plans::is_plan(id) {
+        return planned::<F, B, W>(
+            core,
+            (buf, meta),
+            (flow, state),
+            (id, way, out_interface),
+            out,
+        );
+    }
     let Some(outcome) = core.outcomes.find(id) else {
         return Fate::Pass;
     };
     meta.edits = outcome.edits;
-    if out_interface.is_some()
-        && let Err(fate) = forwardable(core, meta, out_interface)
-    {
-        return fate;
+    if out_interface.is_some() && forwardable(core, meta, out_interface).is_err() {
+        // The judge says why, and counts the rules that such a packet meets before.
+        return Fate::Pass;
     }
-    let facts = |core: &Core<W>| {
-        let table = F::table(&core.conntrack);
-        let view = View::of_flow(&table.pair(flow.id), flow.direction);
-        let nat_state = nat_state::<F, W>(core, flow);
-        let facts = |tuple, out| ask::facts(tuple, meta, out, Some(state), nat_state);
-        [
-            facts(&view.incoming, None),
-            facts(&view.at_filter(), out_interface),
-        ]
-    };
+    let facts = |core: &Core<W>| facts::<F, W>(core, meta, (flow, state), out_interface);
     let Some(judged) = ask::again(core, id, (buf, &*meta), facts, out) else {
         return Fate::Pass;
     };
     meta.rule = judged.decision.rule;
+    match judged.refusal(meta) {
+        Some(fate) => fate,
+        None => {
+            meta.way = way;
+            Fate::Pass
+        }
+    }
+}
+
+/// How rules see a packet of the flow, before routing and behind it.
+fn facts<F: Stack, W>(
+    core: &Core<W>,
+    meta: &Meta,
+    (flow, state): (FlowRef, ConnState),
+    out_interface: Option<IfaceId>,
+) -> [Facts; 2] {
+    let table = F::table(&core.conntrack);
+    let view = View::of_flow(&table.pair(flow.id), flow.direction);
+    let nat_state = nat_state::<F, W>(core, flow);
+    let facts = |tuple, out| ask::facts(tuple, meta, out, Some(state), nat_state);
+    [
+        facts(&view.incoming, None),
+        facts(&view.at_filter(), out_interface),
+    ]
+}
+
+/// Takes a packet through its flow's plan: what is left to ask of each packet is asked of this one.
+fn planned<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    (buf, meta): (&B, &mut Meta),
+    (flow, state): (FlowRef, ConnState),
+    (id, way, out_interface): (OutcomeId, Way, Option<IfaceId>),
+    out: &mut Outbox<B>,
+) -> Fate {
+    let mut path = Path::new();
+    meta.marks = Marks {
+        connection: connection_mark::<F, W>(core, meta),
+        ..Marks::default()
+    };
+    let [early, late] = facts::<F, W>(core, meta, (flow, state), out_interface);
+    ask::walk_half(
+        core,
+        (id, Half::Early),
+        &early,
+        (buf, &mut *meta),
+        &mut path,
+        out,
+    );
+    if out_interface.is_some()
+        && let Err(fate) = forwardable(core, meta, out_interface)
+    {
+        ask::abandon(core, &path, meta);
+        return fate;
+    }
+    let decision = ask::walk_half(
+        core,
+        (id, Half::Late),
+        &late,
+        (buf, &mut *meta),
+        &mut path,
+        out,
+    );
+    keep_mark::<F, W>(core, meta, &mut path);
+    let decision = decision.unwrap_or(END_OF_CHAIN);
+    // What a plan's packets match is counted at once: it has no outcome to count it.
+    let judged = ask::settle(core, decision, &path, meta);
+    if judged.fasttrack {
+        F::table_mut(&mut core.conntrack).set_fasttracked(flow.id);
+    }
+    meta.rule = decision.rule;
     match judged.refusal(meta) {
         Some(fate) => fate,
         None => {

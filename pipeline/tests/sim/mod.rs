@@ -34,7 +34,7 @@ use turnpike_pipeline::policy::{
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::witness::{End, Witness};
-use turnpike_pipeline::worker::{Worker, WorkerSetup};
+use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 pub const LAN: PortId = PortId(0);
 pub const WAN: PortId = PortId(1);
@@ -93,6 +93,16 @@ impl Sim {
         neighbours: Neighbours,
         entries: usize,
     ) -> Self {
+        Self::keeping(policy, workers, (neighbours, entries), Keep::Outcomes)
+    }
+
+    /// The same, with workers that keep what rules say of a flow, or do not.
+    pub fn keeping(
+        policy: &Policy,
+        workers: u8,
+        (neighbours, entries): (Neighbours, usize),
+        keep: Keep,
+    ) -> Self {
         let program = Arc::new(compile(policy, workers, None));
         let shared = Arc::new(Shared::new(4_096, KEY));
         let counters: Vec<_> = (0..workers)
@@ -110,6 +120,7 @@ impl Sim {
                 conntrack: Conntrack::new(WorkerId(id), capacity, key, Arc::clone(&shared)),
                 counters: Arc::clone(&counters[usize::from(id)]),
                 neighbours,
+                keep,
             };
             Worker::new(setup, Ends::default())
         };

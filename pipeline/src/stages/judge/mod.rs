@@ -17,6 +17,7 @@ mod route;
 
 use std::net::IpAddr;
 
+use arrayvec::ArrayVec;
 use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, FlowRef};
@@ -28,9 +29,12 @@ use crate::drops::DropReason;
 use crate::masquerade::has_lapsed;
 use crate::nexthop::CachedWay;
 use crate::outbox::{ErrorKind, Outbox, PuntKind};
+use crate::outcome::OutcomeId;
 use crate::packet::echo;
 use crate::packet::rewrite;
-use crate::policy::NatStateSet;
+use crate::policy::{NatStateSet, TableKind};
+use crate::rules::linear::END_OF_CHAIN;
+use crate::rules::plan::{Passage, specialise};
 use crate::rules::{Decision, Edits, Facts, Marks, Path, Verdict};
 use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
@@ -196,6 +200,7 @@ fn judge_whole<F: Stack, B: Buffer, W: Witness<B>>(
     let mut path = Path::new();
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
+        ask::abandon(core, &path, meta);
         return Judgement::ended(fate);
     }
     judge(core, (buf, meta), view, state, &mut path, out)
@@ -253,18 +258,30 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     path: &mut Path,
     out: &mut Outbox<B>,
 ) -> Judgement {
+    match routed_and_asked(core, (buf, &mut *meta), view, state, path, out) {
+        Ok(judgement) => judgement,
+        Err(fate) => {
+            ask::abandon(core, path, meta);
+            Judgement::ended(fate)
+        }
+    }
+}
+
+fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    (buf, meta): (&B, &mut Meta),
+    view: &View<F>,
+    state: ConnState,
+    path: &mut Path,
+    out: &mut Outbox<B>,
+) -> Result<Judgement, Fate> {
     let destination = view.outgoing.dst.to_ip();
-    let routed = match route(core, meta, destination) {
-        Ok(routed) => routed,
-        Err(fate) => return Judgement::ended(fate),
-    };
+    let routed = route(core, meta, destination)?;
     if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
         if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
-            return Judgement::ended(Fate::Drop(DropReason::MartianSource));
+            return Err(Fate::Drop(DropReason::MartianSource));
         }
-        if let Err(fate) = forwardable(core, meta, routed.out_interface) {
-            return Judgement::ended(fate);
-        }
+        forwardable(core, meta, routed.out_interface)?;
     }
     let nat_state = match meta.track {
         Track::Opening(_) if view.incoming != view.outgoing => NatStateSet(NatStateSet::DSTNAT),
@@ -277,12 +294,13 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     };
     let tuple = view.at_filter();
     let facts = ask::facts(&tuple, meta, routed.out_interface, Some(state), nat_state);
-    let decision = match ask_on_the_way(core, &routed, &facts, (buf, &mut *meta), path, out) {
-        Ok(decision) => decision,
-        Err(fate) => return Judgement::ended(fate),
-    };
-    keep_mark::<F, W>(core, meta, path);
-    let judged = ask::settle(core, decision, path, meta);
+    let hooks = ask::behind_routing(meta.origin.is_local(), routed.way != Way::Local);
+    let decision = ask_on_the_way(core, hooks, &facts, (buf, &mut *meta), path, out)?;
+    let keeps_mark = !keep_mark::<F, W>(core, meta, path);
+    let mut judged = ask::settle(core, decision, path, meta);
+    if path.is_residual() && keeps_mark {
+        judged.outcome = plan(core, meta, view, hooks, &facts);
+    }
     meta.rule = judged.decision.rule;
     let fate = match judged.refusal(meta) {
         Some(fate) => fate,
@@ -293,72 +311,105 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         Way::NextHop(id) => CachedWay::NextHop(id),
         Way::Undecided | Way::Resolve(..) => CachedWay::Unknown,
     };
-    Judgement {
+    Ok(Judgement {
         fate,
         way,
         filter: Some(judged),
-    }
+    })
 }
 
 /// Asks mangle and filter for a routed packet, and mangle again for one that leaves.
 fn ask_on_the_way<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
-    routed: &Routed,
+    hooks: &[Hook],
     facts: &Facts,
     (buf, meta): (&B, &mut Meta),
     path: &mut Path,
     out: &mut Outbox<B>,
 ) -> Result<Decision, Fate> {
-    let [before, filter] = match (meta.origin.is_local(), routed.way) {
-        (true, _) => [Hook::MangleOutput, Hook::FilterOutput],
-        (false, Way::Local) => [Hook::MangleInput, Hook::FilterInput],
-        (false, Way::Undecided | Way::NextHop(_) | Way::Resolve(..)) => {
-            [Hook::MangleForward, Hook::FilterForward]
+    let mut filter = END_OF_CHAIN;
+    for hook in hooks {
+        let facts = Facts {
+            marks: meta.marks,
+            ..*facts
+        };
+        match hook.chain().0 {
+            TableKind::Filter => {
+                filter = ask::step(core, *hook, &facts, (buf, &mut *meta), path, out);
+                if filter.verdict != Verdict::Accept {
+                    break;
+                }
+            }
+            TableKind::Mangle | TableKind::Raw | TableKind::Nat => {
+                mangle(core, *hook, &facts, (buf, &mut *meta), path, out)?;
+            }
         }
-    };
-    let facts_now = |meta: &Meta| Facts {
-        marks: meta.marks,
-        ..*facts
-    };
-    mangle(core, before, facts, (buf, &mut *meta), path, out)?;
-    let decision = ask::step(core, filter, &facts_now(meta), (buf, &mut *meta), path, out);
-    if decision.verdict == Verdict::Accept && routed.way != Way::Local {
-        let facts = facts_now(meta);
-        mangle(
-            core,
-            Hook::ManglePostrouting,
-            &facts,
-            (buf, &mut *meta),
-            path,
-            out,
-        )?;
     }
-    Ok(decision)
+    Ok(filter)
+}
+
+/// Makes the plan of a connection's flow that asks something of each of its packets.
+fn plan<F: Stack, W>(
+    core: &mut Core<W>,
+    meta: &Meta,
+    view: &View<F>,
+    hooks: &[Hook],
+    late: &Facts,
+) -> OutcomeId {
+    let Track::Known(flow, state) = meta.track else {
+        return OutcomeId::NONE;
+    };
+    let marks = Marks {
+        connection: F::table(&core.conntrack).mark(flow.id),
+        ..Marks::default()
+    };
+    let nat_state = nat_state::<F, W>(core, flow);
+    let early = Facts {
+        marks,
+        ..ask::facts(&view.incoming, meta, None, Some(state), nat_state)
+    };
+    let asked = |hook: &Hook| {
+        let (table, chain) = hook.chain();
+        let idle = table == TableKind::Mangle && !core.program.has_mangle_rules;
+        (!idle).then_some((table, chain))
+    };
+    let before = [Hook::ManglePrerouting];
+    let before = before.iter().filter(|_| !meta.origin.is_local());
+    let before: ArrayVec<_, 1> = before.filter_map(asked).collect();
+    let behind: ArrayVec<_, 3> = hooks.iter().filter_map(asked).collect();
+    let passage = Passage {
+        early: (&before, &early),
+        late: (&behind, late),
+    };
+    let program = &core.program;
+    core.plans
+        .intern(|steps| specialise(program, &passage, steps))
 }
 
 /// The mark of the packet's connection.
-fn connection_mark<F: Stack, W>(core: &Core<W>, meta: &Meta) -> u32 {
+pub fn connection_mark<F: Stack, W>(core: &Core<W>, meta: &Meta) -> u32 {
     match meta.track {
         Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).mark(flow.id),
         Track::Exempt | Track::Missed | Track::Opening(_) | Track::Invalid => 0,
     }
 }
 
-/// Gives the connection the mark that rules have set on the way.
+/// Gives the connection the mark that rules have set on the way; whether that is another one.
 ///
 /// Both directions are judged again under a new mark, so what was decided under the old one is not
 /// kept.
-fn keep_mark<F: Stack, W>(core: &mut Core<W>, meta: &Meta, path: &mut Path) {
+pub fn keep_mark<F: Stack, W>(core: &mut Core<W>, meta: &Meta, path: &mut Path) -> bool {
     let Some(mark) = path.edits().connection_mark else {
-        return;
+        return false;
     };
     if mark == connection_mark::<F, W>(core, meta) {
-        return;
+        return false;
     }
     path.note_passing();
     if let Track::Known(flow, _) | Track::Related(flow) = meta.track {
         F::table_mut(&mut core.conntrack).set_mark(flow.id, mark);
     }
+    true
 }
 
 /// How the packet's connection is translated, if it has one.

@@ -21,6 +21,7 @@ use crate::opening::Opening;
 use crate::outbox::{Found, Outbox};
 use crate::packet::segment::segment;
 use crate::rules::Path;
+use crate::stages::ask;
 use crate::stages::family::Stack;
 use crate::stages::fate::Fate;
 use crate::stages::nat;
@@ -69,12 +70,16 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     let mut path = Path::new();
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
+        ask::abandon(core, &path, meta);
         return fate;
     }
     let (packet, met) = ((buf, &*meta), expected.as_ref());
     view.outgoing = match announced::destination(core, packet, &view.incoming, met, out) {
         Ok(tuple) => tuple,
-        Err(reason) => return Fate::Drop(reason),
+        Err(reason) => {
+            ask::abandon(core, &path, meta);
+            return Fate::Drop(reason);
+        }
     };
     let judgement = judge(core, (buf, meta), &view, state, &mut path, out);
     if judgement.fate != Fate::Pass {
