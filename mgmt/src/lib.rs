@@ -12,6 +12,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod filter;
+pub mod import;
 pub mod logs;
 pub mod metrics;
 pub mod problem;

@@ -2,12 +2,13 @@
 //!
 //! A command prints its result to standard output and ends with 0; what went wrong goes to
 //! standard error as sentences, and the command ends with 1 (2 for a command line that cannot be
-//! read, as clap has it).
+//! read, as clap has it; 3 for an import that left something out).
 
 mod ask;
 mod check;
 mod connections;
 mod filter;
+mod import;
 mod lists;
 mod log;
 mod reload;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Args),
     /// Send captures through the pipeline without a device, and write what comes out
     Replay(replay::Args),
+    /// Turn another router's configuration into one of Turnpike's
+    Import(import::Args),
     /// Let a running gateway read its configuration again
     Reload(reload::Args),
     /// Show how a running gateway does
@@ -77,19 +80,21 @@ impl<E: std::error::Error> From<E> for Failure {
 /// Reads the command line, runs the command and says how it ended.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let success = |()| ExitCode::SUCCESS;
     let ended = match cli.command {
-        Command::Run(args) => run::run(args),
-        Command::Check(args) => check::run(&args),
-        Command::Replay(args) => replay::run(args),
-        Command::Reload(args) => reload::run(&args),
-        Command::Status(args) => status::run(&args),
-        Command::Connections(args) => connections::run(&args),
-        Command::Rules(args) => rules::run(&args),
-        Command::Lists(args) => lists::run(&args),
-        Command::Log(args) => log::run(&args),
+        Command::Import(args) => import::run(&args),
+        Command::Run(args) => run::run(args).map(success),
+        Command::Check(args) => check::run(&args).map(success),
+        Command::Replay(args) => replay::run(args).map(success),
+        Command::Reload(args) => reload::run(&args).map(success),
+        Command::Status(args) => status::run(&args).map(success),
+        Command::Connections(args) => connections::run(&args).map(success),
+        Command::Rules(args) => rules::run(&args).map(success),
+        Command::Lists(args) => lists::run(&args).map(success),
+        Command::Log(args) => log::run(&args).map(success),
     };
     match ended {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(Failure(message)) => {
             complain(&message);
             ExitCode::FAILURE
