@@ -21,6 +21,7 @@ pub mod outcome;
 pub mod packet;
 pub mod policy;
 pub mod program;
+pub mod rehearsal;
 pub mod rules;
 pub mod slowpath;
 pub mod stages;
