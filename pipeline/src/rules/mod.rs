@@ -6,6 +6,7 @@
 //! * [`linear`]: the evaluator, one rule after the other. It defines the meaning; whatever is
 //!   faster has to agree with it.
 //! * [`path`]: which rules matched on the way to a verdict.
+//! * [`shadow`]: which rules can never match.
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
 pub mod compiled;
@@ -18,6 +19,7 @@ pub mod marks;
 pub mod matchers;
 pub mod packet;
 pub mod path;
+pub mod shadow;
 
 pub use compiled::{CompiledRule, Rules};
 pub use edits::{Edits, Phase};
