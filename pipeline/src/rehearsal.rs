@@ -3,8 +3,9 @@
 //! A worker takes its connections down as [`Subject`]s; everything else here needs only the
 //! program and what workers share, so that it happens elsewhere and holds up no packet. Nothing is
 //! counted, no port is taken, no limit moves. The rules, the nat table's arithmetic and the
-//! forwarding table are those that packets meet; what only a packet has (its size, its flags) is
-//! not known here, nor is whether a port would be free.
+//! forwarding table are those that packets meet. What only a packet has (its size, its flags) is
+//! not known here: such a rule is passed over, and what follows is said to be not certain. Whether
+//! a port would be free is not looked at.
 
 use turnpike_conntrack::entry::{Cached, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, Generation};
@@ -18,9 +19,10 @@ use crate::drops::DropReason;
 use crate::fib::NextHop;
 use crate::ids::{IfaceId, RuleId};
 use crate::masquerade::has_lapsed;
-use crate::policy::{AddressRange, NatStateSet, PortRange};
+use crate::policy::{Action, AddressRange, Edit, NatStateSet, PacketAsk, PortRange};
 use crate::program::Program;
-use crate::rules::{Decision, Facts, Observer, Verdict, evaluate};
+use crate::rules::marks::Marks;
+use crate::rules::{CompiledRule, Decision, Facts, Observer, Verdict, evaluate};
 use crate::stages::ask::Hook;
 use crate::stages::family::Stack;
 use crate::stages::judge::{nat_state_of, speaks_for_others};
@@ -68,6 +70,8 @@ pub struct Subject<F: Stack> {
     pub pair: TuplePair<F>,
     /// What is true of it.
     pub flags: Flags,
+    /// Its mark, as a number.
+    pub mark: u32,
     /// Where its packets come in, by direction, in the numbers of the rehearsed program.
     pub entrances: [Entrance; 2],
 }
@@ -98,15 +102,17 @@ pub struct Refusal {
     pub why: Why,
     /// The rule that would decide it; `None` if none does.
     pub rule: Option<RuleId>,
+    /// Whether all packets would meet it.
+    pub certainty: Certainty,
 }
 
-impl Refusal {
-    const fn of(reason: DropReason, rule: Option<RuleId>) -> Self {
-        Self {
-            why: Why::Dropped(reason),
-            rule,
-        }
-    }
+/// Whether something holds for all packets of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It does.
+    Certain,
+    /// A rule on the way asks what only a packet can answer.
+    DependsOnPackets,
 }
 
 /// What a connection would be translated to, which is not what it is translated to now.
@@ -116,6 +122,8 @@ pub struct Retranslation {
     pub to: NewEnd,
     /// The rule that would decide it; `None` if none would translate.
     pub rule: Option<RuleId>,
+    /// Whether any first packet would.
+    pub certainty: Certainty,
 }
 
 /// The end of a connection that would be another.
@@ -137,12 +145,28 @@ pub struct Rehearsal<'a> {
 }
 
 /// Reads the counts that rules with a `connection-limit` have, and adds nothing.
-struct Reading<'a>(&'a Limits);
+struct Reading<'a> {
+    program: &'a Program,
+    limits: &'a Limits,
+    marks: Marks,
+    certainty: Certainty,
+}
 
 impl Observer for Reading<'_> {
+    fn matched(&mut self, _: RuleId, rule: &CompiledRule) {
+        if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
+            self.marks.set(kind, self.program.marks.number(mark));
+        }
+    }
+
+    fn packet(&mut self, _: RuleId, _: &PacketAsk, _: &Facts) -> Option<bool> {
+        self.certainty = Certainty::DependsOnPackets;
+        None
+    }
+
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {
         // A rule that is carried over has counted the connection; for a new one it is the first.
-        self.0.count(limit, source).max(1)
+        self.limits.count(limit, source).max(1)
     }
 }
 
@@ -154,6 +178,18 @@ struct Passing<F: Stack> {
     local: bool,
     state: ConnState,
     nat_state: NatStateSet,
+    marks: Marks,
+    certainty: Certainty,
+}
+
+impl<F: Stack> Passing<F> {
+    const fn refused(&self, reason: DropReason, rule: Option<RuleId>) -> Refusal {
+        Refusal {
+            why: Why::Dropped(reason),
+            rule,
+            certainty: self.certainty,
+        }
+    }
 }
 
 /// Where a packet would go.
@@ -180,19 +216,28 @@ impl Rehearsal<'_> {
         let incoming = subject.pair.incoming(direction);
         let mut packet = self.packet(subject, direction, subject.flags.state(direction));
         packet.nat_state = nat_state_of(subject.flags);
-        if self.before_tracking(&packet)? {
+        packet.marks.connection = subject.mark;
+        if self.before_tracking(&mut packet)? {
             if packet.nat_state != NatStateSet::default() {
-                let why = Why::Untracked;
-                return Err(Refusal { why, rule: None });
+                return Err(Refusal {
+                    why: Why::Untracked,
+                    rule: None,
+                    certainty: packet.certainty,
+                });
             }
             packet.state = ConnState::Untracked;
-            return self.filtered(&packet, &View::plain(*incoming)).map(drop);
+            packet.marks = Marks::default();
+            self.prerouted(&mut packet)?;
+            return self
+                .filtered(&mut packet, &View::plain(*incoming))
+                .map(drop);
         }
         if has_lapsed(self.program, subject.flags, subject.pair.reply.dst) {
-            return Err(Refusal::of(DropReason::NatNoAddress, None));
+            return Err(packet.refused(DropReason::NatNoAddress, None));
         }
         let view = View::of_flow(&subject.pair, direction);
-        self.filtered(&packet, &view).map(drop)
+        self.prerouted(&mut packet)?;
+        self.filtered(&mut packet, &view).map(drop)
     }
 
     /// What would become of the connection if its first packet came now: refused, or translated
@@ -211,18 +256,20 @@ impl Rehearsal<'_> {
             ConnState::New
         };
         let mut packet = self.packet(subject, Direction::Original, opening);
-        if self.before_tracking(&packet)? {
+        if self.before_tracking(&mut packet)? {
             packet.state = ConnState::Untracked;
             let view = View::plain(packet.incoming);
-            return self.filtered(&packet, &view).map(|_| None);
+            self.prerouted(&mut packet)?;
+            return self.filtered(&mut packet, &view).map(|_| None);
         }
+        self.prerouted(&mut packet)?;
         let live = subject.pair.outgoing(Direction::Original);
         let mut view = View::plain(packet.incoming);
         let mut destined = None;
         if expected {
             (view.outgoing.dst, view.outgoing.dst_port) = (live.dst, live.dst_port);
         } else if !packet.local {
-            let decision = self.ask(Hook::DstNat, &packet, &view.incoming, None);
+            let decision = self.ask(Hook::DstNat, &mut packet, &view.incoming, None);
             let (program, key) = (self.program, &self.shared.key);
             view.outgoing = nat::destined(
                 program,
@@ -231,22 +278,23 @@ impl Rehearsal<'_> {
                 &packet.incoming,
                 packet.in_interface,
             )
-            .map_err(|reason| Refusal::of(reason, decision.rule))?;
+            .map_err(|reason| packet.refused(reason, decision.rule))?;
             destined = decision.rule;
         }
         if view.incoming != view.outgoing {
             packet.nat_state.0 |= NatStateSet::DSTNAT;
         }
-        let way = self.filtered(&packet, &view)?;
+        let way = self.filtered(&mut packet, &view)?;
         if (view.outgoing.dst, view.outgoing.dst_port) != (live.dst, live.dst_port) {
             let Tuple { dst, dst_port, .. } = view.outgoing;
             return Ok(Some(Retranslation {
                 to: NewEnd::Destination(dst.to_ip(), dst_port.0),
                 rule: destined,
+                certainty: packet.certainty,
             }));
         }
         match way {
-            Way::Out(iface) if !expected => self.source(&packet, &view, iface, &live),
+            Way::Out(iface) if !expected => self.source(&mut packet, &view, iface, &live),
             Way::Out(_) | Way::Local => Ok(None),
         }
     }
@@ -254,14 +302,14 @@ impl Rehearsal<'_> {
     /// What the source would become, if that is not what it is.
     fn source<F: Stack>(
         &self,
-        packet: &Passing<F>,
+        packet: &mut Passing<F>,
         view: &View<F>,
         iface: IfaceId,
         live: &Tuple<F>,
     ) -> Result<Option<Retranslation>, Refusal> {
         let decision = self.ask(Hook::SrcNat, packet, &view.outgoing, Some(iface));
         let wish = nat::wished(self.program, view, decision, iface);
-        let wish = wish.map_err(|reason| Refusal::of(reason, decision.rule))?;
+        let wish = wish.map_err(|reason| packet.refused(reason, decision.rule))?;
         let single = |address: F::Addr| AddressRange {
             first: address.to_ip(),
             last: address.to_ip(),
@@ -279,6 +327,7 @@ impl Rehearsal<'_> {
         Ok(Some(Retranslation {
             to: NewEnd::Source(addresses, ports),
             rule: decision.rule,
+            certainty: packet.certainty,
         }))
     }
 
@@ -308,11 +357,13 @@ impl Rehearsal<'_> {
             local,
             state,
             nat_state: NatStateSet::default(),
+            marks: Marks::default(),
+            certainty: Certainty::Certain,
         }
     }
 
     /// Takes a packet as far as connection tracking: whether it would not be tracked.
-    fn before_tracking<F: Stack>(&self, packet: &Passing<F>) -> Result<bool, Refusal> {
+    fn before_tracking<F: Stack>(&self, packet: &mut Passing<F>) -> Result<bool, Refusal> {
         let mut exempt = !self.program.tracking.enabled;
         if self.program.has_raw_rules {
             let hook = if packet.local {
@@ -323,11 +374,12 @@ impl Rehearsal<'_> {
             let facts = Facts {
                 state: None,
                 nat_state: NatStateSet::default(),
+                marks: Marks::default(),
                 ..facts(packet, &packet.incoming, None)
             };
-            let decision = self.decide(hook, &facts);
+            let decision = self.decide(hook, packet, &facts);
             match decision.verdict {
-                Verdict::Drop => return Err(Refusal::of(DropReason::RawRule, decision.rule)),
+                Verdict::Drop => return Err(packet.refused(DropReason::RawRule, decision.rule)),
                 Verdict::NoTrack => exempt = true,
                 Verdict::Accept
                 | Verdict::Reject(_)
@@ -341,13 +393,40 @@ impl Rehearsal<'_> {
             }
         }
         if !packet.local && speaks_for_others(self.program, packet.incoming.src.to_ip()) {
-            return Err(Refusal::of(DropReason::MartianSource, None));
+            return Err(packet.refused(DropReason::MartianSource, None));
         }
         Ok(exempt)
     }
 
+    /// Takes a packet from the wire through mangle's prerouting chain, as it came.
+    fn prerouted<F: Stack>(&self, packet: &mut Passing<F>) -> Result<(), Refusal> {
+        if packet.local {
+            return Ok(());
+        }
+        let incoming = packet.incoming;
+        self.mangled(Hook::ManglePrerouting, packet, &incoming, None)
+    }
+
+    /// Holds a packet against a chain of mangle, which may mark it.
+    fn mangled<F: Stack>(
+        &self,
+        hook: Hook,
+        packet: &mut Passing<F>,
+        tuple: &Tuple<F>,
+        out_interface: Option<IfaceId>,
+    ) -> Result<(), Refusal> {
+        if !self.program.has_mangle_rules {
+            return Ok(());
+        }
+        let decision = self.ask(hook, packet, tuple, out_interface);
+        if decision.verdict == Verdict::Drop {
+            return Err(packet.refused(DropReason::FilterRule, decision.rule));
+        }
+        Ok(())
+    }
+
     /// Routes and filters a packet whose destination is decided.
-    fn filtered<F: Stack>(&self, packet: &Passing<F>, view: &View<F>) -> Result<Way, Refusal> {
+    fn filtered<F: Stack>(&self, packet: &mut Passing<F>, view: &View<F>) -> Result<Way, Refusal> {
         let destination = view.outgoing.dst.to_ip();
         let way = if destination.is_multicast() {
             Way::Local
@@ -356,20 +435,30 @@ impl Rehearsal<'_> {
                 Some(NextHop::Local | NextHop::Broadcast(_)) => Way::Local,
                 Some(NextHop::Neighbour { iface, .. }) => Way::Out(iface),
                 Some(NextHop::Unreachable | NextHop::Blackhole) | None => {
-                    return Err(Refusal::of(DropReason::NoRoute, None));
+                    return Err(packet.refused(DropReason::NoRoute, None));
                 }
             }
         };
-        let (hook, egress) = match (packet.local, &way) {
-            (true, Way::Out(iface)) => (Hook::FilterOutput, Some(*iface)),
-            (true, Way::Local) => (Hook::FilterOutput, None),
-            (false, Way::Out(iface)) => (Hook::FilterForward, Some(*iface)),
-            (false, Way::Local) => (Hook::FilterInput, None),
+        let egress = match way {
+            Way::Out(iface) => Some(iface),
+            Way::Local => None,
         };
-        let decision = self.ask(hook, packet, &view.at_filter(), egress);
+        let [before, filter] = match (packet.local, &way) {
+            (true, _) => [Hook::MangleOutput, Hook::FilterOutput],
+            (false, Way::Out(_)) => [Hook::MangleForward, Hook::FilterForward],
+            (false, Way::Local) => [Hook::MangleInput, Hook::FilterInput],
+        };
+        let tuple = view.at_filter();
+        self.mangled(before, packet, &tuple, egress)?;
+        let decision = self.ask(filter, packet, &tuple, egress);
         match decision.verdict {
-            Verdict::Accept => Ok(way),
-            Verdict::Reject(_) => Err(Refusal::of(DropReason::FilterReject, decision.rule)),
+            Verdict::Accept => {
+                if egress.is_some() {
+                    self.mangled(Hook::ManglePostrouting, packet, &tuple, egress)?;
+                }
+                Ok(way)
+            }
+            Verdict::Reject(_) => Err(packet.refused(DropReason::FilterReject, decision.rule)),
             Verdict::Drop
             | Verdict::NoTrack
             | Verdict::SrcNat(_)
@@ -378,24 +467,32 @@ impl Rehearsal<'_> {
             | Verdict::Redirect(_)
             | Verdict::EndpointIndependent(_)
             | Verdict::Same(..)
-            | Verdict::Netmap(_) => Err(Refusal::of(DropReason::FilterRule, decision.rule)),
+            | Verdict::Netmap(_) => Err(packet.refused(DropReason::FilterRule, decision.rule)),
         }
     }
 
     fn ask<F: Stack>(
         &self,
         hook: Hook,
-        packet: &Passing<F>,
+        packet: &mut Passing<F>,
         tuple: &Tuple<F>,
         out_interface: Option<IfaceId>,
     ) -> Decision {
-        self.decide(hook, &facts(packet, tuple, out_interface))
+        let facts = facts(packet, tuple, out_interface);
+        self.decide(hook, packet, &facts)
     }
 
-    fn decide(&self, hook: Hook, facts: &Facts) -> Decision {
+    fn decide<F: Stack>(&self, hook: Hook, packet: &mut Passing<F>, facts: &Facts) -> Decision {
         let (table, chain) = hook.chain();
-        let mut reading = Reading(&self.shared.limits);
-        evaluate(self.program, table, chain, facts, &mut reading)
+        let mut reading = Reading {
+            program: self.program,
+            limits: &self.shared.limits,
+            marks: packet.marks,
+            certainty: packet.certainty,
+        };
+        let decision = evaluate(self.program, table, chain, facts, &mut reading);
+        (packet.marks, packet.certainty) = (reading.marks, reading.certainty);
+        decision
     }
 }
 
@@ -413,6 +510,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         out_interface,
         state: Some(packet.state),
         nat_state: packet.nat_state,
+        marks: packet.marks,
     }
 }
 

@@ -22,14 +22,15 @@ use turnpike_conntrack::ids::{Direction, FlowRef};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{Address, Proto, Tuple, V4, V6};
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::PortId;
+use turnpike_pipeline::ids::{MarkId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::policy::{
-    Action, ConnectionLimit, Interface, Matchers, Policy, PortSet, RejectWith,
+    Action, ConnectionLimit, Edit, Interface, Mark, MarkKind, Matchers, PacketAsk, Policy, PortSet,
+    RejectWith, Then,
 };
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::rehearsal::{
-    Entrance, NewEnd, Refusal, Rehearsal, Retranslation, Subject, Why,
+    Certainty, Entrance, NewEnd, Refusal, Rehearsal, Retranslation, Subject, Why,
 };
 use turnpike_pipeline::stages::family::Stack;
 use turnpike_pipeline::witness::{End, Ending};
@@ -57,6 +58,7 @@ fn subjects<F: Stack>(sim: &Sim, program: &Program) -> Vec<(Connection<F>, Subje
         let subject = Subject {
             pair: connection.pair,
             flags: connection.flags,
+            mark: connection.mark,
             entrances,
         };
         found.push((connection, subject));
@@ -462,4 +464,56 @@ fn without_tracking_a_translated_connection_is_cut() {
     after.tracking.enabled = false;
     let (next, _) = rehearse(&sim, &after);
     assert_eq!(next.map(|r| r.why), Some(Why::Untracked));
+}
+
+#[test]
+fn marks_that_rules_would_set_count_and_those_of_before_too() {
+    let kinds = [MarkKind::Connection, MarkKind::Packet];
+    for kind in kinds {
+        let mut policy = masquerading_policy();
+        policy.marks = vec!["seen".to_owned()];
+        let marked = Matchers {
+            marks: vec![is(Mark {
+                kind,
+                mark: Some(MarkId(0)),
+            })],
+            ..Matchers::default()
+        };
+        let mut after = policy.clone();
+        let set = Action::Edit(Edit::Mark(kind, Some(MarkId(0))), Then::GoOn);
+        after.mangle.chains[0].rules = vec![rule(Matchers::default(), set)];
+        after.filter.chains[1].rules = vec![rule(marked, Action::Drop)];
+        let mut sim = one_connection(&policy);
+        let (next, new) = rehearse(&sim, &after);
+        let word = Some("filter-rule");
+        assert_eq!(next.map(|r| r.why.label()), word, "{kind:?}");
+        assert_eq!(new.err().map(|r| r.why.label()), word, "{kind:?}");
+        // The mark stays with the connection when no rule sets it any more.
+        let mut marking = after.clone();
+        marking.filter.chains[1].rules.clear();
+        sim.reload(&marking);
+        sim.inject(LAN, udp(LAN, "192.168.88.10:4000", "198.51.100.7:80"));
+        after.mangle.chains[0].rules.clear();
+        let (next, new) = rehearse(&sim, &after);
+        let kept = (kind == MarkKind::Connection).then_some("filter-rule");
+        assert_eq!(next.map(|r| r.why.label()), kept, "{kind:?}");
+        assert_eq!(new, Ok(None), "a new connection has no mark");
+    }
+}
+
+#[test]
+fn what_a_packet_alone_can_answer_makes_the_rest_uncertain() {
+    let sim = one_connection(&masquerading_policy());
+    let mut after = masquerading_policy();
+    let small = Matchers {
+        packet: vec![is(PacketAsk::Size(0, 100))],
+        ..Matchers::default()
+    };
+    let forward = &mut after.filter.chains[1].rules;
+    forward.push(rule(Matchers::default(), Action::Drop));
+    let certainty = |after: &Policy| rehearse(&sim, after).0.map(|r| r.certainty);
+    assert_eq!(certainty(&after), Some(Certainty::Certain));
+    let forward = &mut after.filter.chains[1].rules;
+    forward.insert(0, rule(small, Action::Accept));
+    assert_eq!(certainty(&after), Some(Certainty::DependsOnPackets));
 }

@@ -13,7 +13,7 @@ use turnpike_conntrack::ids::ConnState;
 use crate::ids::{IfaceId, InterfaceListId};
 use crate::policy::{
     Action, AddressRange, AddressTypeSet, Chain, IcmpOptions, IpFamily, Match, Matchers, Policy,
-    PortSet, Rule, StateSet, TableKind,
+    PortSet, Rule, StateSet, TableKind, Then,
 };
 
 /// How many pairs of rules are compared before the rest is left alone.
@@ -114,8 +114,13 @@ const fn ends_the_way(action: &Action) -> bool {
         | Action::Redirect(_)
         | Action::EndpointIndependent(_)
         | Action::Same(..)
-        | Action::Netmap(_) => true,
-        Action::Log(_) | Action::Passthrough | Action::Jump(_) | Action::Fasttrack => false,
+        | Action::Netmap(_)
+        | Action::Edit(_, Then::Stop) => true,
+        Action::Log(_)
+        | Action::Passthrough
+        | Action::Jump(_)
+        | Action::Fasttrack
+        | Action::Edit(_, Then::GoOn) => false,
     }
 }
 
@@ -124,7 +129,7 @@ const fn leaves_lists_alone(action: &Action) -> bool {
     ends_the_way(action)
         || matches!(
             action,
-            Action::Log(_) | Action::Passthrough | Action::Fasttrack
+            Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(..)
         )
 }
 
@@ -251,7 +256,8 @@ fn implies(later: &Action, earlier: &Action) -> bool {
         | Action::Jump(_)
         | Action::Return
         | Action::NoTrack
-        | Action::Fasttrack => true,
+        | Action::Fasttrack
+        | Action::Edit(..) => true,
     }
 }
 
@@ -273,7 +279,8 @@ fn translation_family(action: &Action) -> Option<IpFamily> {
         | Action::Fasttrack
         | Action::Masquerade(_)
         | Action::Redirect(_)
-        | Action::EndpointIndependent(_) => None,
+        | Action::EndpointIndependent(_)
+        | Action::Edit(..) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::policy::{
     AddressList, ConnectionLimit, InterfaceList, NatStateSet, PortRange, RejectWith, Translation,
 };
 use crate::rules::{Facts, Observer, evaluate};
-use crate::testing::{chain, compile, gateway, ip, rule};
+use crate::testing::{bare, chain, compile, gateway, ip, rule};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use turnpike_conntrack::tuple::Proto;
@@ -364,7 +364,7 @@ fn some_matchers() -> impl Strategy<Value = Matchers> {
             out_interface: b.7,
             in_interface_list: b.8,
             out_interface_list: b.9,
-            connection_limit: None,
+            ..Matchers::default()
         })
 }
 
@@ -458,10 +458,8 @@ fn some_facts() -> impl Strategy<Value = Facts> {
             let (v4, src, dst) = ends;
             let base = if v4 { 0 } else { 4 };
             let wide = if v4 { 4 } else { 2 };
+            let (src, dst) = (ADDRESSES[base + src % wide], ADDRESSES[base + dst % wide]);
             Facts {
-                src: ip(ADDRESSES[base + src % wide]),
-                dst: ip(ADDRESSES[base + dst % wide]),
-                proto,
                 src_port: ports.0,
                 dst_port: ports.1,
                 icmp,
@@ -469,6 +467,7 @@ fn some_facts() -> impl Strategy<Value = Facts> {
                 out_interface: ways.1,
                 state: Some(state),
                 nat_state: NatStateSet(nat),
+                ..bare(src, dst, proto)
             }
         })
 }
