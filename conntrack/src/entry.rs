@@ -51,6 +51,16 @@ impl Flags {
         self.0 & other.0 == other.0
     }
 
+    /// The state that a valid packet of `direction` has in a connection with these flags.
+    pub const fn state(self, direction: Direction) -> ConnState {
+        match direction {
+            Direction::Reply => ConnState::Established,
+            Direction::Original if self.contains(Self::SEEN_REPLY) => ConnState::Established,
+            Direction::Original if self.contains(Self::EXPECTED) => ConnState::Related,
+            Direction::Original => ConnState::New,
+        }
+    }
+
     /// These flags and those of `other`.
     #[must_use]
     pub const fn with(self, other: Self) -> Self {

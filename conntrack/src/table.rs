@@ -252,14 +252,7 @@ impl<F: Family> Table<F> {
 
     /// The state that a valid packet of `direction` has now.
     pub fn state(&self, flow: FlowRef) -> ConnState {
-        let flags = self.hot[at(flow.id)].flags;
-        if flow.direction == Direction::Reply || flags.contains(Flags::SEEN_REPLY) {
-            ConnState::Established
-        } else if flags.contains(Flags::EXPECTED) {
-            ConnState::Related
-        } else {
-            ConnState::New
-        }
+        self.hot[at(flow.id)].flags.state(flow.direction)
     }
 
     /// Judges a packet of a known flow by its protocol's tracker; a valid one is counted and moves

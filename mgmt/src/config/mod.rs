@@ -249,6 +249,9 @@ fn decode(
     if tracking.enabled == Enabled::Auto {
         policy.tracking.enabled = policy.needs_tracking();
     }
+    if problems.errors() == 0 {
+        firewall::shadows::warn(&policy, file.field("firewall"), problems);
+    }
     Some((policy, engine, services))
 }
 

@@ -7,6 +7,7 @@
 //!   faster has to agree with it.
 //! * [`path`]: which rules matched on the way to a verdict.
 //! * [`plan`]: what is left of the rules for one flow, walked by each of its packets.
+//! * [`shadow`]: which rules can never match.
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
 pub mod compiled;
@@ -20,6 +21,7 @@ pub mod matchers;
 pub mod packet;
 pub mod path;
 pub mod plan;
+pub mod shadow;
 
 pub use compiled::{CompiledRule, Rules};
 pub use edits::{Edits, Phase};

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use turnpike_pipeline::ids::ChainId;
-use turnpike_pipeline::policy::{Action, Chain, Matchers, TableKind};
+use turnpike_pipeline::policy::{Action, Chain, TableKind};
 use turnpike_pipeline::rules::linear::JUMP_DEPTH_MAX;
 
 use super::super::section::Word;
@@ -143,7 +143,6 @@ pub fn check(kind: TableKind, chains: &ChainNames, drafts: &[Draft<'_>], problem
         fits_its_chain(kind, draft, &roots, problems);
     }
     unreached(kind, chains, drafts, &roots, problems);
-    shadowed(drafts, problems);
     fasttrack_without_accept(drafts, problems);
 }
 
@@ -324,54 +323,6 @@ fn unreached(
                 ),
             );
         }
-    }
-}
-
-/// Rules behind one that takes every packet.
-fn shadowed(drafts: &[Draft<'_>], problems: &mut Problems) {
-    let mut ended: std::collections::BTreeMap<ChainId, Option<u32>> = Default::default();
-    for draft in drafts {
-        let rule = &draft.rule;
-        if rule.disabled {
-            continue;
-        }
-        match ended.get_mut(&draft.chain) {
-            Some(line) => {
-                if let Some(line) = line.take() {
-                    problems.warning(
-                        draft.section.span(),
-                        format!(
-                            "this rule and those after it in its chain are never reached: the \
-                             rule on line {line} takes every packet"
-                        ),
-                    );
-                }
-            }
-            None if rule.matchers == Matchers::default() && is_final(&rule.action) => {
-                ended.insert(draft.chain, Some(rule.source.line));
-            }
-            None => {}
-        }
-    }
-}
-
-fn is_final(action: &Action) -> bool {
-    match action {
-        Action::Accept | Action::Drop | Action::Reject(_) | Action::Return | Action::NoTrack => {
-            true
-        }
-        Action::Log(_)
-        | Action::Passthrough
-        | Action::Jump(_)
-        | Action::Fasttrack
-        | Action::SrcNat(_)
-        | Action::Masquerade(_)
-        | Action::DstNat(_)
-        | Action::Redirect(_)
-        | Action::EndpointIndependent(_)
-        | Action::Same(..)
-        | Action::Netmap(_)
-        | Action::Edit(..) => false,
     }
 }
 

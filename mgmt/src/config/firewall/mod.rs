@@ -10,6 +10,7 @@ mod edits;
 mod fit;
 mod matchers;
 mod rule;
+pub mod shadows;
 mod text;
 mod translations;
 

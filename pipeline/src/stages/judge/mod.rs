@@ -45,10 +45,10 @@ use crate::worker::Core;
 
 use open::{arrive, open};
 use owner::look_again;
-use route::{Routed, leaves_its_link, route, speaks_for_others};
+use route::{Routed, leaves_its_link, route};
 
 pub use open::out_interface;
-pub use route::forwardable;
+pub use route::{forwardable, speaks_for_others};
 
 /// Judges every live packet whose way is still open.
 pub fn run<B: Buffer, W: Witness<B>>(
@@ -86,7 +86,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     let Some(incoming) = meta.parsed.tuple::<F>(buf.head()) else {
         return Fate::Drop(DropReason::IpTruncated);
     };
-    if !meta.origin.is_local() && speaks_for_others(core, incoming.src.to_ip()) {
+    if !meta.origin.is_local() && speaks_for_others(&core.program, incoming.src.to_ip()) {
         return Fate::Drop(DropReason::MartianSource);
     }
     if meta.track == Track::Missed {
@@ -424,15 +424,19 @@ fn known_nat_state<F: Stack, W>(core: &Core<W>, meta: &Meta) -> NatStateSet {
 
 /// How a connection is translated.
 pub fn nat_state<F: Stack, W>(core: &Core<W>, flow: FlowRef) -> NatStateSet {
-    let flags = F::table(&core.conntrack).flags(flow.id);
-    let mut set = NatStateSet::default();
+    nat_state_of(F::table(&core.conntrack).flags(flow.id))
+}
+
+/// How a connection with these flags is translated.
+pub const fn nat_state_of(flags: Flags) -> NatStateSet {
+    let mut set = 0;
     if flags.contains(Flags::SRCNAT) {
-        set.0 |= NatStateSet::SRCNAT;
+        set |= NatStateSet::SRCNAT;
     }
     if flags.contains(Flags::DSTNAT) {
-        set.0 |= NatStateSet::DSTNAT;
+        set |= NatStateSet::DSTNAT;
     }
-    set
+    NatStateSet(set)
 }
 
 /// An accepted packet goes its way, unless it is for the gateway and nothing there wants it.

@@ -8,6 +8,7 @@ use crate::fib::NextHop;
 use crate::ids::IfaceId;
 use crate::nexthop::Lookup;
 use crate::outbox::{ErrorKind, PuntKind};
+use crate::program::Program;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
 
@@ -112,8 +113,8 @@ pub fn forwardable<W>(
 ///
 /// A cached outcome needs no such question: it holds for packets of the interface it was judged
 /// for, and those of the gateway's own connections came in by none.
-pub(super) fn speaks_for_others<W>(core: &Core<W>, source: IpAddr) -> bool {
-    match core.program.fib.lookup(source) {
+pub fn speaks_for_others(program: &Program, source: IpAddr) -> bool {
+    match program.fib.lookup(source) {
         Some(NextHop::Local | NextHop::Broadcast(_)) => true,
         Some(NextHop::Neighbour { .. } | NextHop::Unreachable | NextHop::Blackhole) | None => false,
     }

@@ -2,17 +2,20 @@
 //! endpoint-independent mapping.
 
 use turnpike_conntrack::eim::Inbound;
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ports::{PortClaim, PortSpace};
 use turnpike_conntrack::tuple::{Address, Tuple};
 
-use super::{counterpart, own_address, pick, pick_port, same, single};
+use super::{counterpart, pick, pick_port, same, single};
 use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::drops::DropReason;
+use crate::ids::IfaceId;
 use crate::outbox::Outbox;
 use crate::policy::{AddressRange, NatStateSet, PortRange, Translation};
-use crate::rules::Verdict;
+use crate::program::Program;
 use crate::rules::matchers::End;
+use crate::rules::{Decision, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
@@ -28,12 +31,23 @@ pub fn destination<F: Stack, B: Buffer, W>(
     let meta = packet.1;
     let facts = ask::facts(incoming, meta, None, meta.state(), NatStateSet::default());
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
+    let key = &core.conntrack.shared().key;
+    destined(&core.program, key, decision, incoming, meta.in_interface)
+}
+
+/// The tuple that a decision of the nat table gives to a connection.
+pub fn destined<F: Stack>(
+    program: &Program,
+    key: &HashKey,
+    decision: Decision,
+    incoming: &Tuple<F>,
+    in_interface: Option<IfaceId>,
+) -> Result<Tuple<F>, DropReason> {
     match decision.verdict {
         Verdict::DstNat(Translation { addresses, ports }) => translated(incoming, addresses, ports),
         Verdict::Redirect(ports) => {
-            let own = meta
-                .in_interface
-                .and_then(|i| own_address(core, i, facts.src));
+            let own = in_interface
+                .and_then(|i| program.interfaces.source_address(i, incoming.src.to_ip()));
             let own = own.ok_or(DropReason::NatNoAddress)?;
             translated(incoming, Some(single(own)), ports)
         }
@@ -44,7 +58,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
             translated(incoming, Some(single(chosen.to_ip())), ports)
         }
         Verdict::Netmap(to) => {
-            let rule = decision.rule.and_then(|id| core.program.rules.find(id));
+            let rule = decision.rule.and_then(|id| program.rules.find(id));
             let from = rule.and_then(|rule| rule.asked_range(End::Dst));
             let dst = counterpart::<F>(to, from, incoming.dst);
             Ok(Tuple {
@@ -53,7 +67,7 @@ pub fn destination<F: Stack, B: Buffer, W>(
             })
         }
         // The rule matches where there is a mapping. One that ended just now lets nobody in.
-        Verdict::EndpointIndependent(_) => Ok(inbound(core, incoming).map_or(
+        Verdict::EndpointIndependent(_) => Ok(inbound(program, key, incoming).map_or(
             *incoming,
             |Inbound { inside, .. }| Tuple {
                 dst: inside.0,
@@ -92,15 +106,14 @@ pub fn mapping<F: Stack, W>(core: &Core<W>, view: &View<F>) -> Option<PortClaim>
     if (from.dst, from.dst_port) == (to.dst, to.dst_port) {
         return None;
     }
-    let found = inbound(core, from)?;
+    let found = inbound(&core.program, &core.conntrack.shared().key, from)?;
     (found.inside == (to.dst, to.dst_port)).then_some(found.claim)
 }
 
 /// The live mapping whose external endpoint a packet is for. Queries of ICMP have none: a ping to
 /// the external address is for the gateway, whoever inside has its identifier in use.
-fn inbound<F: Stack, W>(core: &Core<W>, incoming: &Tuple<F>) -> Option<Inbound<F>> {
+fn inbound<F: Stack>(program: &Program, key: &HashKey, incoming: &Tuple<F>) -> Option<Inbound<F>> {
     let space = PortSpace::of(incoming.proto).filter(|_| incoming.proto.has_ports())?;
-    let ports = F::pools(&core.program).ports(incoming.dst)?;
-    let key = &core.conntrack.shared().key;
+    let ports = F::pools(program).ports(incoming.dst)?;
     ports.inbound(space, incoming.dst_port, key)
 }

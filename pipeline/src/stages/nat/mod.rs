@@ -10,18 +10,11 @@ use std::net::IpAddr;
 
 use turnpike_conntrack::tuple::{Address, Port};
 
-use crate::ids::IfaceId;
 use crate::policy::{AddressRange, PortRange, SameBy};
 use crate::stages::family::Stack;
-use crate::worker::Core;
 
-pub use destination::{destination, mapping};
-pub use source::{Source, as_it_is, source, under};
-
-/// The gateway's address on an interface, as it speaks to `towards`.
-fn own_address<W>(core: &Core<W>, interface: IfaceId, towards: IpAddr) -> Option<IpAddr> {
-    core.program.interfaces.source_address(interface, towards)
-}
+pub use destination::{destination, destined, mapping};
+pub use source::{Source, Wanted, Wish, as_it_is, source, under, wished};
 
 /// The range that holds one address only.
 const fn single(address: IpAddr) -> AddressRange {

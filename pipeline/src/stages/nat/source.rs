@@ -6,15 +6,16 @@ use turnpike_conntrack::nat::{
 use turnpike_conntrack::ports::{PortClaim, Sharing};
 use turnpike_conntrack::tuple::{Address, Tuple};
 
-use super::{counterpart, own_address, same, single};
+use super::{counterpart, same, single};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Way};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
 use crate::outbox::Outbox;
 use crate::policy::{AddressRange, NatStateSet, PortChoice, PortRange, Translation};
+use crate::program::Program;
 use crate::rules::matchers::End;
-use crate::rules::{Facts, Verdict};
+use crate::rules::{Decision, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
@@ -31,10 +32,25 @@ pub struct Source<F: Stack> {
 }
 
 /// What the rules want a source to become.
-struct Wanted {
-    addresses: AddressRange,
-    ports: Option<PortRange>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish<F: Stack> {
+    /// It stays what it is.
+    Stay,
+    /// This address, with the port that it came with.
+    Exactly(F::Addr),
+    /// One of these.
+    OneOf(Wanted),
+}
+
+/// What a source may become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// Any of these addresses.
+    pub addresses: AddressRange,
+    /// Any of these ports; `None` for the one it came with, or any that is free.
+    pub ports: Option<PortRange>,
     mapping: Mapping,
+    masqueraded: bool,
 }
 
 /// Translates the source of a connection that the filter accepted.
@@ -63,32 +79,50 @@ pub fn source<F: Stack, B: Buffer, W>(
         NatStateSet(nat_state),
     );
     let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
-    let Some(to) = decided(&facts, view, decision.verdict)? else {
-        return Ok(untranslated);
+    match wished(&core.program, view, decision, out_interface)? {
+        Wish::Stay => Ok(untranslated),
+        Wish::Exactly(src) => netmap(core, view, src),
+        Wish::OneOf(wanted) => {
+            let order = order(core, decision.rule);
+            let chosen = choose(core, view, out_interface, &wanted, order)?;
+            Ok(Source {
+                masqueraded: wanted.masqueraded,
+                ..chosen
+            })
+        }
+    }
+}
+
+/// What a decision of the nat table wants the source of a connection to become.
+pub fn wished<F: Stack>(
+    program: &Program,
+    view: &View<F>,
+    decision: Decision,
+    out_interface: IfaceId,
+) -> Result<Wish<F>, DropReason> {
+    let Some(to) = decided(view, decision.verdict)? else {
+        return Ok(Wish::Stay);
     };
     let (Translation { addresses, ports }, mapping) = match to {
         Decided::Counterpart(to) => {
-            let rule = decision.rule.and_then(|id| core.program.rules.find(id));
+            let rule = decision.rule.and_then(|id| program.rules.find(id));
             let from = rule.and_then(|rule| rule.asked_range(End::Src));
             let src = counterpart::<F>(to, from, view.outgoing.src);
-            let src = src.ok_or(DropReason::NatNoAddress)?;
-            return netmap(core, view, src);
+            return src.map(Wish::Exactly).ok_or(DropReason::NatNoAddress);
         }
         Decided::Chosen(to, mapping) => (to, mapping),
     };
-    let own = || own_address(core, out_interface, facts.dst).map(single);
-    let wanted = Wanted {
+    let towards = view.outgoing.dst.to_ip();
+    let own = || {
+        let own = program.interfaces.source_address(out_interface, towards);
+        own.map(single)
+    };
+    Ok(Wish::OneOf(Wanted {
         addresses: addresses.or_else(own).ok_or(DropReason::NatNoAddress)?,
         ports,
         mapping,
-    };
-    let order = order(core, decision.rule);
-    let chosen = choose(core, view, out_interface, &wanted, order)?;
-    let masqueraded = addresses.is_none();
-    Ok(Source {
-        masqueraded,
-        ..chosen
-    })
+        masqueraded: addresses.is_none(),
+    }))
 }
 
 /// What a rule makes of a source.
@@ -100,14 +134,10 @@ enum Decided {
 }
 
 /// What the verdict of the nat table means for a source; `None` if it stays.
-fn decided<F: Stack>(
-    facts: &Facts,
-    view: &View<F>,
-    verdict: Verdict,
-) -> Result<Option<Decided>, DropReason> {
+fn decided<F: Stack>(view: &View<F>, verdict: Verdict) -> Result<Option<Decided>, DropReason> {
     let (to, mapping) = match verdict {
         Verdict::SrcNat(to) => {
-            let addresses = Some(to.addresses.unwrap_or(single(facts.src)));
+            let addresses = Some(to.addresses.unwrap_or(single(view.outgoing.src.to_ip())));
             (Translation { addresses, ..to }, Mapping::PerConnection)
         }
         Verdict::Masquerade(ports) => {
@@ -153,6 +183,7 @@ pub fn under<F: Stack, W>(
         addresses: single(address.to_ip()),
         ports: None,
         mapping: Mapping::PerConnection,
+        masqueraded: false,
     };
     choose(core, view, out_interface, &wanted, PortOrder::Preserve)
 }

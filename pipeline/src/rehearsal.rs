@@ -1,0 +1,532 @@
+//! Rehearsing: what a program would do with a connection, found out without doing it.
+//!
+//! A worker takes its connections down as [`Subject`]s; everything else here needs only the
+//! program and what workers share, so that it happens elsewhere and holds up no packet. Nothing is
+//! counted, no port is taken, no limit moves. The rules, the nat table's arithmetic and the
+//! forwarding table are those that packets meet. What only a packet has (its size, its flags) is
+//! not known here: such a rule is passed over, and what follows is said to be not certain. Whether
+//! a port would be free is not looked at.
+
+use turnpike_conntrack::entry::{Cached, Flags};
+use turnpike_conntrack::ids::{ConnState, Direction, Generation};
+use turnpike_conntrack::limits::{Limit, Limits};
+use turnpike_conntrack::tracker::Shared;
+use turnpike_conntrack::tuple::{Address, Proto, Tuple, TuplePair};
+
+use std::net::IpAddr;
+
+use crate::drops::DropReason;
+use crate::fib::NextHop;
+use crate::ids::{IfaceId, RuleId};
+use crate::masquerade::has_lapsed;
+use crate::policy::{Action, AddressRange, Edit, NatStateSet, PacketAsk, PortRange};
+use crate::program::Program;
+use crate::rules::marks::Marks;
+use crate::rules::{CompiledRule, Decision, Facts, Observer, Verdict, evaluate};
+use crate::stages::ask::Hook;
+use crate::stages::family::Stack;
+use crate::stages::judge::{nat_state_of, speaks_for_others};
+use crate::stages::nat::{self, Wish};
+use crate::stages::view::View;
+
+/// Where the packets of one direction come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// None has been judged yet: by the interface towards its sender, if all is well.
+    Unknown,
+    /// They are the gateway's own.
+    Gateway,
+    /// By this interface.
+    Interface(IfaceId),
+}
+
+impl Entrance {
+    /// The entrance that a flow's last judgement was for.
+    pub fn of(cached: &Cached) -> Self {
+        match (cached.generation, cached.in_interface) {
+            (Generation(0), _) => Self::Unknown,
+            (_, u16::MAX) => Self::Gateway,
+            (_, iface) => Self::Interface(IfaceId(iface)),
+        }
+    }
+
+    /// The same entrance in another program, whose interfaces may be numbered otherwise.
+    #[must_use]
+    pub fn in_program(self, from: &Program, to: &Program) -> Self {
+        let Self::Interface(iface) = self else {
+            return self;
+        };
+        let name = from.interface_name(iface);
+        let mut interfaces = to.interfaces.iter();
+        let same = interfaces.find(|(_, iface)| name == Some(&*iface.name));
+        same.map_or(Self::Unknown, |(iface, _)| Self::Interface(iface))
+    }
+}
+
+/// A connection as a rehearsal needs it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Subject<F: Stack> {
+    /// Both tuples.
+    pub pair: TuplePair<F>,
+    /// What is true of it.
+    pub flags: Flags,
+    /// Its mark, as a number.
+    pub mark: u32,
+    /// Where its packets come in, by direction, in the numbers of the rehearsed program.
+    pub entrances: [Entrance; 2],
+}
+
+/// Why a packet would go no further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It would be dropped.
+    Dropped(DropReason),
+    /// It would not be tracked any more, and so lose its translation.
+    Untracked,
+}
+
+impl Why {
+    /// The word for it: a drop reason's label, or `untracked`.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Dropped(reason) => reason.label(),
+            Self::Untracked => "untracked",
+        }
+    }
+}
+
+/// The end of a packet, as far as a rehearsal sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why.
+    pub why: Why,
+    /// The rule that would decide it; `None` if none does.
+    pub rule: Option<RuleId>,
+    /// Whether all packets would meet it.
+    pub certainty: Certainty,
+}
+
+/// Whether something holds for all packets of a flow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It does.
+    Certain,
+    /// A rule on the way asks what only a packet can answer.
+    DependsOnPackets,
+}
+
+/// What a connection would be translated to, which is not what it is translated to now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retranslation {
+    /// What would become of it.
+    pub to: NewEnd,
+    /// The rule that would decide it; `None` if none would translate.
+    pub rule: Option<RuleId>,
+    /// Whether any first packet would.
+    pub certainty: Certainty,
+}
+
+/// The end of a connection that would be another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NewEnd {
+    /// It would go there.
+    Destination(IpAddr, u16),
+    /// It would seem to come from one of these.
+    Source(AddressRange, Option<PortRange>),
+}
+
+/// A program to rehearse with.
+#[derive(Debug, Clone, Copy)]
+pub struct Rehearsal<'a> {
+    /// The program.
+    pub program: &'a Program,
+    /// What workers share: counts of connections are read, mappings looked up.
+    pub shared: &'a Shared,
+}
+
+/// Reads the counts that rules with a `connection-limit` have, and adds nothing.
+struct Reading<'a> {
+    program: &'a Program,
+    limits: &'a Limits,
+    marks: Marks,
+    certainty: Certainty,
+}
+
+impl Observer for Reading<'_> {
+    fn matched(&mut self, _: RuleId, rule: &CompiledRule) {
+        if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
+            self.marks.set(kind, self.program.marks.number(mark));
+        }
+    }
+
+    fn packet(&mut self, _: RuleId, _: &PacketAsk, _: &Facts) -> Option<bool> {
+        self.certainty = Certainty::DependsOnPackets;
+        None
+    }
+
+    fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {
+        // A rule that is carried over has counted the connection; for a new one it is the first.
+        self.limits.count(limit, source).max(1)
+    }
+}
+
+/// A packet on its way through a rehearsal.
+struct Passing<F: Stack> {
+    incoming: Tuple<F>,
+    icmp: Option<(u8, u8)>,
+    in_interface: Option<IfaceId>,
+    local: bool,
+    state: ConnState,
+    nat_state: NatStateSet,
+    marks: Marks,
+    certainty: Certainty,
+}
+
+impl<F: Stack> Passing<F> {
+    const fn refused(&self, reason: DropReason, rule: Option<RuleId>) -> Refusal {
+        Refusal {
+            why: Why::Dropped(reason),
+            rule,
+            certainty: self.certainty,
+        }
+    }
+}
+
+/// Where a packet would go.
+enum Way {
+    Local,
+    Out(IfaceId),
+}
+
+impl Rehearsal<'_> {
+    /// Why the next packet of a direction would go no further, in the connection's present state.
+    pub fn next_packet<F: Stack>(
+        &self,
+        subject: &Subject<F>,
+        direction: Direction,
+    ) -> Option<Refusal> {
+        self.continued(subject, direction).err()
+    }
+
+    fn continued<F: Stack>(
+        &self,
+        subject: &Subject<F>,
+        direction: Direction,
+    ) -> Result<(), Refusal> {
+        let incoming = subject.pair.incoming(direction);
+        let mut packet = self.packet(subject, direction, subject.flags.state(direction));
+        packet.nat_state = nat_state_of(subject.flags);
+        packet.marks.connection = subject.mark;
+        if self.before_tracking(&mut packet)? {
+            if packet.nat_state != NatStateSet::default() {
+                return Err(Refusal {
+                    why: Why::Untracked,
+                    rule: None,
+                    certainty: packet.certainty,
+                });
+            }
+            packet.state = ConnState::Untracked;
+            packet.marks = Marks::default();
+            self.prerouted(&mut packet)?;
+            return self
+                .filtered(&mut packet, &View::plain(*incoming))
+                .map(drop);
+        }
+        if has_lapsed(self.program, subject.flags, subject.pair.reply.dst) {
+            return Err(packet.refused(DropReason::NatNoAddress, None));
+        }
+        let view = View::of_flow(&subject.pair, direction);
+        self.prerouted(&mut packet)?;
+        self.filtered(&mut packet, &view).map(drop)
+    }
+
+    /// What would become of the connection if its first packet came now: refused, or translated
+    /// otherwise than it is.
+    ///
+    /// A connection that another has announced is taken as announced: related, and translated as
+    /// it is.
+    pub fn opened_now<F: Stack>(
+        &self,
+        subject: &Subject<F>,
+    ) -> Result<Option<Retranslation>, Refusal> {
+        let expected = subject.flags.contains(Flags::EXPECTED);
+        let opening = if expected {
+            ConnState::Related
+        } else {
+            ConnState::New
+        };
+        let mut packet = self.packet(subject, Direction::Original, opening);
+        if self.before_tracking(&mut packet)? {
+            packet.state = ConnState::Untracked;
+            let view = View::plain(packet.incoming);
+            self.prerouted(&mut packet)?;
+            return self.filtered(&mut packet, &view).map(|_| None);
+        }
+        self.prerouted(&mut packet)?;
+        let live = subject.pair.outgoing(Direction::Original);
+        let mut view = View::plain(packet.incoming);
+        let mut destined = None;
+        if expected {
+            (view.outgoing.dst, view.outgoing.dst_port) = (live.dst, live.dst_port);
+        } else if !packet.local {
+            let decision = self.ask(Hook::DstNat, &mut packet, &view.incoming, None);
+            let (program, key) = (self.program, &self.shared.key);
+            view.outgoing = nat::destined(
+                program,
+                key,
+                decision,
+                &packet.incoming,
+                packet.in_interface,
+            )
+            .map_err(|reason| packet.refused(reason, decision.rule))?;
+            destined = decision.rule;
+        }
+        if view.incoming != view.outgoing {
+            packet.nat_state.0 |= NatStateSet::DSTNAT;
+        }
+        let way = self.filtered(&mut packet, &view)?;
+        if (view.outgoing.dst, view.outgoing.dst_port) != (live.dst, live.dst_port) {
+            let Tuple { dst, dst_port, .. } = view.outgoing;
+            return Ok(Some(Retranslation {
+                to: NewEnd::Destination(dst.to_ip(), dst_port.0),
+                rule: destined,
+                certainty: packet.certainty,
+            }));
+        }
+        match way {
+            Way::Out(iface) if !expected => self.source(&mut packet, &view, iface, &live),
+            Way::Out(_) | Way::Local => Ok(None),
+        }
+    }
+
+    /// What the source would become, if that is not what it is.
+    fn source<F: Stack>(
+        &self,
+        packet: &mut Passing<F>,
+        view: &View<F>,
+        iface: IfaceId,
+        live: &Tuple<F>,
+    ) -> Result<Option<Retranslation>, Refusal> {
+        let decision = self.ask(Hook::SrcNat, packet, &view.outgoing, Some(iface));
+        let wish = nat::wished(self.program, view, decision, iface);
+        let wish = wish.map_err(|reason| packet.refused(reason, decision.rule))?;
+        let single = |address: F::Addr| AddressRange {
+            first: address.to_ip(),
+            last: address.to_ip(),
+        };
+        let (addresses, ports) = match wish {
+            Wish::Stay => (single(view.outgoing.src), None),
+            Wish::Exactly(address) => (single(address), None),
+            Wish::OneOf(wanted) => (wanted.addresses, wanted.ports),
+        };
+        let ports = ports.filter(|_| live.proto.has_ports());
+        let port_fits = |p: PortRange| (p.first..=p.last).contains(&live.src_port.0);
+        if addresses.contains(live.src.to_ip()) && ports.is_none_or(port_fits) {
+            return Ok(None);
+        }
+        Ok(Some(Retranslation {
+            to: NewEnd::Source(addresses, ports),
+            rule: decision.rule,
+            certainty: packet.certainty,
+        }))
+    }
+
+    fn packet<F: Stack>(
+        &self,
+        subject: &Subject<F>,
+        direction: Direction,
+        state: ConnState,
+    ) -> Passing<F> {
+        let incoming = *subject.pair.incoming(direction);
+        let hop = || self.program.fib.lookup(incoming.src.to_ip());
+        let (in_interface, local) = match subject.entrances[direction.index()] {
+            Entrance::Interface(iface) => (Some(iface), false),
+            Entrance::Gateway => (None, true),
+            Entrance::Unknown => match hop() {
+                Some(NextHop::Neighbour { iface, .. }) => (Some(iface), false),
+                Some(NextHop::Local) => (None, true),
+                Some(NextHop::Broadcast(_) | NextHop::Unreachable | NextHop::Blackhole) | None => {
+                    (None, false)
+                }
+            },
+        };
+        Passing {
+            incoming,
+            icmp: icmp(&subject.pair.original, direction),
+            in_interface,
+            local,
+            state,
+            nat_state: NatStateSet::default(),
+            marks: Marks::default(),
+            certainty: Certainty::Certain,
+        }
+    }
+
+    /// Takes a packet as far as connection tracking: whether it would not be tracked.
+    fn before_tracking<F: Stack>(&self, packet: &mut Passing<F>) -> Result<bool, Refusal> {
+        let mut exempt = !self.program.tracking.enabled;
+        if self.program.has_raw_rules {
+            let hook = if packet.local {
+                Hook::RawOutput
+            } else {
+                Hook::RawPrerouting
+            };
+            let facts = Facts {
+                state: None,
+                nat_state: NatStateSet::default(),
+                marks: Marks::default(),
+                ..facts(packet, &packet.incoming, None)
+            };
+            let decision = self.decide(hook, packet, &facts);
+            match decision.verdict {
+                Verdict::Drop => return Err(packet.refused(DropReason::RawRule, decision.rule)),
+                Verdict::NoTrack => exempt = true,
+                Verdict::Accept
+                | Verdict::Reject(_)
+                | Verdict::SrcNat(_)
+                | Verdict::Masquerade(_)
+                | Verdict::DstNat(_)
+                | Verdict::Redirect(_)
+                | Verdict::EndpointIndependent(_)
+                | Verdict::Same(..)
+                | Verdict::Netmap(_) => {}
+            }
+        }
+        if !packet.local && speaks_for_others(self.program, packet.incoming.src.to_ip()) {
+            return Err(packet.refused(DropReason::MartianSource, None));
+        }
+        Ok(exempt)
+    }
+
+    /// Takes a packet from the wire through mangle's prerouting chain, as it came.
+    fn prerouted<F: Stack>(&self, packet: &mut Passing<F>) -> Result<(), Refusal> {
+        if packet.local {
+            return Ok(());
+        }
+        let incoming = packet.incoming;
+        self.mangled(Hook::ManglePrerouting, packet, &incoming, None)
+    }
+
+    /// Holds a packet against a chain of mangle, which may mark it.
+    fn mangled<F: Stack>(
+        &self,
+        hook: Hook,
+        packet: &mut Passing<F>,
+        tuple: &Tuple<F>,
+        out_interface: Option<IfaceId>,
+    ) -> Result<(), Refusal> {
+        if !self.program.has_mangle_rules {
+            return Ok(());
+        }
+        let decision = self.ask(hook, packet, tuple, out_interface);
+        if decision.verdict == Verdict::Drop {
+            return Err(packet.refused(DropReason::FilterRule, decision.rule));
+        }
+        Ok(())
+    }
+
+    /// Routes and filters a packet whose destination is decided.
+    fn filtered<F: Stack>(&self, packet: &mut Passing<F>, view: &View<F>) -> Result<Way, Refusal> {
+        let destination = view.outgoing.dst.to_ip();
+        let way = if destination.is_multicast() {
+            Way::Local
+        } else {
+            match self.program.fib.lookup(destination) {
+                Some(NextHop::Local | NextHop::Broadcast(_)) => Way::Local,
+                Some(NextHop::Neighbour { iface, .. }) => Way::Out(iface),
+                Some(NextHop::Unreachable | NextHop::Blackhole) | None => {
+                    return Err(packet.refused(DropReason::NoRoute, None));
+                }
+            }
+        };
+        let egress = match way {
+            Way::Out(iface) => Some(iface),
+            Way::Local => None,
+        };
+        let [before, filter] = match (packet.local, &way) {
+            (true, _) => [Hook::MangleOutput, Hook::FilterOutput],
+            (false, Way::Out(_)) => [Hook::MangleForward, Hook::FilterForward],
+            (false, Way::Local) => [Hook::MangleInput, Hook::FilterInput],
+        };
+        let tuple = view.at_filter();
+        self.mangled(before, packet, &tuple, egress)?;
+        let decision = self.ask(filter, packet, &tuple, egress);
+        match decision.verdict {
+            Verdict::Accept => {
+                if egress.is_some() {
+                    self.mangled(Hook::ManglePostrouting, packet, &tuple, egress)?;
+                }
+                Ok(way)
+            }
+            Verdict::Reject(_) => Err(packet.refused(DropReason::FilterReject, decision.rule)),
+            Verdict::Drop
+            | Verdict::NoTrack
+            | Verdict::SrcNat(_)
+            | Verdict::Masquerade(_)
+            | Verdict::DstNat(_)
+            | Verdict::Redirect(_)
+            | Verdict::EndpointIndependent(_)
+            | Verdict::Same(..)
+            | Verdict::Netmap(_) => Err(packet.refused(DropReason::FilterRule, decision.rule)),
+        }
+    }
+
+    fn ask<F: Stack>(
+        &self,
+        hook: Hook,
+        packet: &mut Passing<F>,
+        tuple: &Tuple<F>,
+        out_interface: Option<IfaceId>,
+    ) -> Decision {
+        let facts = facts(packet, tuple, out_interface);
+        self.decide(hook, packet, &facts)
+    }
+
+    fn decide<F: Stack>(&self, hook: Hook, packet: &mut Passing<F>, facts: &Facts) -> Decision {
+        let (table, chain) = hook.chain();
+        let mut reading = Reading {
+            program: self.program,
+            limits: &self.shared.limits,
+            marks: packet.marks,
+            certainty: packet.certainty,
+        };
+        let decision = evaluate(self.program, table, chain, facts, &mut reading);
+        (packet.marks, packet.certainty) = (reading.marks, reading.certainty);
+        decision
+    }
+}
+
+/// The packet as the rules see it under `tuple`.
+fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<IfaceId>) -> Facts {
+    let ports = tuple.proto.has_ports();
+    Facts {
+        src: tuple.src.to_ip(),
+        dst: tuple.dst.to_ip(),
+        proto: tuple.proto,
+        src_port: ports.then_some(tuple.src_port.0),
+        dst_port: ports.then_some(tuple.dst_port.0),
+        icmp: packet.icmp,
+        in_interface: packet.in_interface,
+        out_interface,
+        state: Some(packet.state),
+        nat_state: packet.nat_state,
+        marks: packet.marks,
+    }
+}
+
+/// Type and code of the queries, or the answers, of a connection over ICMP.
+fn icmp<F: Stack>(original: &Tuple<F>, direction: Direction) -> Option<(u8, u8)> {
+    let ours = match F::VERSION {
+        4 => Proto::ICMP,
+        _ => Proto::ICMPV6,
+    };
+    // A query's tuple has its type in place of the destination port.
+    let request = u8::try_from(original.dst_port.0).ok();
+    let request = request.filter(|_| original.proto == ours)?;
+    let kind = match (direction, request) {
+        (Direction::Original, request) => request,
+        (Direction::Reply, 8) if F::VERSION == 4 => 0,
+        (Direction::Reply, request) => request.saturating_add(1),
+    };
+    Some((kind, 0))
+}
