@@ -16,6 +16,8 @@ use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
+use crate::stages::telling::Telling;
+use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
 
 /// The built-in chains, as the stages meet them.
@@ -158,7 +160,7 @@ pub fn facts<F: Family>(
 }
 
 /// Asks a table whose answer is not kept in a flow; every match is counted at once.
-pub fn once<B: Buffer, W>(
+pub fn once<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
@@ -166,7 +168,7 @@ pub fn once<B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Decision {
     let mut path = Path::beside(packet.1.edits, hook.phase());
-    let decision = walk(core, hook, facts, packet.1, &mut path);
+    let decision = walk(core, hook, facts, packet, &mut path);
     if let Some(counters) = core.program.rule_counters(core.id) {
         path.count(counters, u64::from(packet.1.parsed.ip_len));
     }
@@ -178,7 +180,7 @@ pub fn once<B: Buffer, W>(
 ///
 /// What it matches is added to `path`, and what that changes to `meta`; nothing is counted before
 /// the way is [`settle`]d.
-pub fn step<B: Buffer, W>(
+pub fn step<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
@@ -188,7 +190,7 @@ pub fn step<B: Buffer, W>(
 ) -> Decision {
     let logged = path.logs().len();
     path.enter(hook.phase());
-    let decision = walk(core, hook, facts, meta, path);
+    let decision = walk(core, hook, facts, (buf, &*meta), path);
     meta.edits = *path.edits();
     meta.marks = meta.edits.marks(meta.marks);
     let lines = path.logs().get(logged..).unwrap_or_default();
@@ -212,15 +214,16 @@ pub fn settle<W>(core: &mut Core<W>, decision: Decision, path: &Path, meta: &Met
     }
 }
 
-fn walk<W>(
+fn walk<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
-    meta: &Meta,
+    (buf, meta): (&B, &Meta),
     path: &mut Path,
 ) -> Decision {
     let (table, chain) = hook.chain();
-    match core.program.rule_counters(core.id) {
+    core.meets(buf, || Waypoint::Asked(hook, *facts));
+    let decision = match core.program.rule_counters(core.id) {
         Some(counters) => {
             let recorder = Recorder {
                 path,
@@ -228,17 +231,21 @@ fn walk<W>(
                 marks: &core.program.marks,
                 bytes: u64::from(meta.parsed.ip_len),
             };
-            let mut asking = Asking {
+            let asking = Asking {
                 recorder,
                 parsed: &meta.parsed,
                 forwarded: hook.is_forwarding() && !meta.origin.is_local(),
                 limits: &core.conntrack.shared().limits,
                 counting: &mut core.counting,
             };
-            evaluate(&core.program, table, chain, facts, &mut asking)
+            let program = &core.program;
+            let mut telling = Telling::new(asking, program, buf, &mut core.witness);
+            evaluate(program, table, chain, facts, &mut telling)
         }
         None => evaluate(&core.program, table, chain, facts, &mut ()),
-    }
+    };
+    core.meets(buf, || Waypoint::Decided(hook, decision));
+    decision
 }
 
 /// Writes a log event for each of `rules`, as far as the second's budget goes.

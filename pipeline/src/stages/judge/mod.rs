@@ -36,7 +36,7 @@ use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::view::View;
-use crate::witness::Witness;
+use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
 
 use open::{arrive, open};
@@ -101,6 +101,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             }
         }
     }
+    core.meets(buf, || Waypoint::Tracked(meta.state()));
     match meta.track {
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
@@ -258,6 +259,7 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
         Ok(routed) => routed,
         Err(fate) => return Judgement::ended(fate),
     };
+    core.meets(buf, || Waypoint::Routed(destination, routed.out_interface));
     if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
         if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
             return Judgement::ended(Fate::Drop(DropReason::MartianSource));
