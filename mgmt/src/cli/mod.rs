@@ -7,6 +7,7 @@
 mod ask;
 mod check;
 mod connections;
+mod explain;
 mod filter;
 mod lists;
 mod log;
@@ -43,6 +44,8 @@ enum Command {
     Check(check::Args),
     /// Send captures through the pipeline without a device, and write what comes out
     Replay(replay::Args),
+    /// Tell what becomes of a packet, and why: each stage and rule it meets
+    Explain(explain::Args),
     /// Let a running gateway read its configuration again
     Reload(reload::Args),
     /// Show how a running gateway does
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
         Command::Replay(args) => replay::run(args),
+        Command::Explain(args) => explain::run(&args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Connections(args) => connections::run(&args),
