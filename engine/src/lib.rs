@@ -10,6 +10,7 @@ pub mod distribute;
 pub mod eal;
 pub mod events;
 mod exchange;
+pub mod explain;
 pub mod gateway;
 pub mod hugepages;
 pub mod idle;

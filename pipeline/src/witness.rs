@@ -1,9 +1,13 @@
-//! Who is told of every packet's end.
+//! Who is told of every packet's end, and, if they follow packets, of what they meet on their way.
+
+use std::net::IpAddr;
 
 use turnpike_conntrack::ids::ConnState;
 
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
+use crate::rules::{Decision, Facts, Look};
+use crate::stages::ask::Hook;
 
 /// How a packet ended, in the words of a verdict list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -64,10 +68,47 @@ impl End {
     }
 }
 
+/// Something that a followed packet met on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Waypoint {
+    /// Connection tracking has looked at it; `None` if no connection was found and it may open
+    /// one.
+    Tracked(Option<ConnState>),
+    /// A chain is asked, which sees it so.
+    Asked(Hook, Facts),
+    /// A rule was held against it.
+    Looked(Looked),
+    /// The chain has decided.
+    Decided(Hook, Decision),
+    /// The way to this address was found, by the interface; `None` for the gateway itself.
+    Routed(IpAddr, Option<IfaceId>),
+}
+
+/// What came of holding a rule against a packet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Looked {
+    /// The rule.
+    pub rule: RuleId,
+    /// Whether it matched, and which matcher did not.
+    pub look: Look,
+    /// What the packet answered to the matcher that did not hold; `None` if it lacks what was
+    /// asked about, or if all held.
+    pub value: Option<String>,
+}
+
 /// Told of every packet's end by workers and the slow path; `()` listens to nothing, at no cost.
 pub trait Witness<B> {
+    /// Whether it wants to hear what packets meet on their way. Then every packet is held against
+    /// the rules, whatever was decided for its flow before.
+    const FOLLOWS: bool = false;
+
     /// The packet in `buf` ended.
     fn end(&mut self, buf: &B, end: &End);
+
+    /// The packet in `buf` met something; called in order, and only if [`FOLLOWS`](Self::FOLLOWS).
+    fn meets(&mut self, buf: &B, waypoint: Waypoint) {
+        let _ = (buf, waypoint);
+    }
 }
 
 impl<B> Witness<B> for () {

@@ -31,7 +31,7 @@ use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
 use crate::stages;
 use crate::stages::counting::Counting;
-use crate::witness::{End, Ending, Witness};
+use crate::witness::{End, Ending, Waypoint, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
 const EXPIRE_BUDGET: usize = 256;
@@ -124,6 +124,16 @@ impl<W> Core<W> {
     pub(crate) fn opening(&mut self, meta: &Meta) -> Option<AnyOpening> {
         let OpeningId(id) = meta.opening?;
         self.arriving.get_mut(usize::from(id))?.take()
+    }
+
+    /// Tells a witness that follows packets what this one meets.
+    pub(crate) fn meets<B>(&mut self, buf: &B, waypoint: impl FnOnce() -> Waypoint)
+    where
+        W: Witness<B>,
+    {
+        if W::FOLLOWS {
+            self.witness.meets(buf, waypoint());
+        }
     }
 
     /// Ends a packet: counts the drop, tells the witness, gives the buffer back.

@@ -5,18 +5,15 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::hash::HashKey;
-use turnpike_conntrack::ids::{Generation, WorkerId};
-use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
 use turnpike_pipeline::counters::WorkerCounters;
-use turnpike_pipeline::ids::{IfaceId, Mac, PORTS_MAX};
-use turnpike_pipeline::interfaces::PortFacts;
+use turnpike_pipeline::ids::IfaceId;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::{FromSlowPath, Outbox, Punt, PuntKind};
-use turnpike_pipeline::policy::Policy;
-use turnpike_pipeline::program::{CompileContext, Program};
+use turnpike_pipeline::program::Program;
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::witness::{End, Ending};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
@@ -31,6 +28,7 @@ use super::merge::Merge;
 use super::output::{OutputDir, VerdictLine};
 use super::report::{Books, CountersReport};
 use super::{INPUTS_MAX, InputSummary, ReplayConfig, ReplayError, Resolution, Summary};
+use crate::explain::compile;
 use crate::pcap::{CaptureFile, Captured, MADE_UP_MAC, Precision, Stamp};
 
 const WORKER: WorkerId = WorkerId(0);
@@ -40,7 +38,7 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
     if !(1..=INPUTS_MAX).contains(&config.inputs.len()) {
         return Err(ReplayError::Inputs(config.inputs.len()));
     }
-    let program = Arc::new(compile(&config.policy));
+    let program = Arc::new(compile(&config.policy, None));
     let feed = Feed::new(&config, &program)?;
     let files: Vec<CaptureFile> = config
         .inputs
@@ -80,30 +78,6 @@ pub fn run(config: ReplayConfig) -> Result<Summary, ReplayError> {
             damage: file.damage().map(str::to_owned),
         });
     replay.finish(inputs.collect())
-}
-
-/// The program, on made-up ports: as many as the policy names, each with an address of its own.
-fn compile(policy: &Policy) -> Program {
-    let last = policy
-        .interfaces
-        .iter()
-        .map(|interface| interface.port.0)
-        .max();
-    let ports: Vec<PortFacts> = (0..=last.unwrap_or(0))
-        .take(PORTS_MAX)
-        .map(|port| PortFacts {
-            mac: Mac([0x02, 0x74, 0x70, 0, 1, port]),
-            mtu: u16::MAX,
-            distribution: Arc::new(Distribution::software(1)),
-        })
-        .collect();
-    let context = CompileContext {
-        generation: Generation(1),
-        workers: 1,
-        ports: &ports,
-        previous: None,
-    };
-    Program::compile(policy, &context)
 }
 
 /// A packet being decided: frames that leave while it is keep its stamp to the nanosecond.

@@ -21,14 +21,14 @@
 //! fragments have that of the packet they became. At the end of the captures the clock stops:
 //! what waits then is still held.
 
-mod assume;
+pub(crate) mod assume;
 mod checksums;
 mod clock;
 mod connections;
 mod drive;
 mod feed;
-mod follow;
-mod frame;
+pub(crate) mod follow;
+pub(crate) mod frame;
 mod ledger;
 mod merge;
 mod output;

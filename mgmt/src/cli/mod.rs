@@ -7,6 +7,7 @@
 mod ask;
 mod check;
 mod connections;
+mod explain;
 mod filter;
 mod import;
 mod lists;
@@ -46,6 +47,8 @@ enum Command {
     Replay(replay::Args),
     /// Turn another router's configuration into one of Turnpike's
     Import(import::Args),
+    /// Tell what becomes of a packet, and why: each stage and rule it meets
+    Explain(explain::Args),
     /// Let a running gateway read its configuration again
     Reload(reload::Args),
     /// Show how a running gateway does
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args).map(success),
         Command::Check(args) => check::run(&args).map(success),
         Command::Replay(args) => replay::run(args).map(success),
+        Command::Explain(args) => explain::run(&args).map(success),
         Command::Reload(args) => reload::run(&args).map(success),
         Command::Status(args) => status::run(&args).map(success),
         Command::Connections(args) => connections::run(&args).map(success),

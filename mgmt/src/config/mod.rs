@@ -31,7 +31,7 @@ use section::{Keys, Section};
 use services::ServicesConfig;
 use tracking::Enabled;
 
-pub use value::Switch;
+pub use value::{Switch, number};
 
 const FILE: Keys = Keys {
     of: "the configuration",

@@ -81,8 +81,8 @@ pub enum Look {
 /// Somebody who wants to know how a verdict came about; `()` does not.
 pub trait Observer {
     /// A rule was looked at, whether it matched or not.
-    fn looked_at(&mut self, rule: RuleId, look: Look) {
-        let _ = (rule, look);
+    fn looked_at(&mut self, rule: RuleId, look: Look, facts: &Facts) {
+        let _ = (rule, look, facts);
     }
 
     /// A rule matched, be it that it decides or not; called in order, once per match.
@@ -145,7 +145,7 @@ pub fn evaluate(
         };
         last = Some(id);
         let look = look(program, (id, rule), &facts, observer);
-        observer.looked_at(id, look);
+        observer.looked_at(id, look, &facts);
         if look != Look::Matched {
             continue;
         }
@@ -311,7 +311,7 @@ mod tests {
     }
 
     impl Observer for Notes {
-        fn looked_at(&mut self, rule: RuleId, look: Look) {
+        fn looked_at(&mut self, rule: RuleId, look: Look, _: &Facts) {
             self.looked_at.push((rule.0, look));
         }
 

@@ -5,6 +5,8 @@
 //! IPv6 packet. A test holds when the answer is yes, or no for a negated one; without an answer
 //! it does not hold, negated or not.
 
+mod value;
+
 use std::net::IpAddr;
 
 use turnpike_conntrack::ports::PortSpace;

@@ -30,6 +30,14 @@ impl Sight<'_> {
         }
     }
 
+    /// What the packet is like in what is asked about, for people; `None` if it lacks it.
+    pub fn value(&self, ask: &PacketAsk) -> Option<String> {
+        match ask {
+            PacketAsk::Size(..) => Some(self.parsed.ip_len.to_string()),
+            PacketAsk::Ttl(..) => Some(self.ttl()?.to_string()),
+        }
+    }
+
     /// The time to live, or hop limit.
     fn ttl(&self) -> Option<u8> {
         match self.parsed.net {

@@ -18,6 +18,8 @@ use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
+use crate::stages::telling::Telling;
+use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
 
 /// The built-in chains, as the stages meet them.
@@ -179,7 +181,7 @@ pub fn facts<F: Family>(
 }
 
 /// Asks a table whose answer is not kept in a flow; every match is counted at once.
-pub fn once<B: Buffer, W>(
+pub fn once<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
@@ -187,7 +189,7 @@ pub fn once<B: Buffer, W>(
     out: &mut Outbox<B>,
 ) -> Decision {
     let mut path = Path::beside(packet.1.edits, hook.phase());
-    let decision = walk(core, hook, facts, packet.1, &mut path);
+    let decision = walk(core, hook, facts, packet, &mut path);
     if let Some(counters) = core.program.rule_counters(core.id) {
         path.count(counters, u64::from(packet.1.parsed.ip_len));
     }
@@ -199,7 +201,7 @@ pub fn once<B: Buffer, W>(
 ///
 /// What it matches is added to `path`, and what that changes to `meta`; nothing is counted before
 /// the way is [`settle`]d.
-pub fn step<B: Buffer, W>(
+pub fn step<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
@@ -209,7 +211,7 @@ pub fn step<B: Buffer, W>(
 ) -> Decision {
     let logged = path.logs().len();
     path.enter(hook.phase());
-    let decision = walk(core, hook, facts, meta, path);
+    let decision = walk(core, hook, facts, (buf, &*meta), path);
     meta.edits = *path.edits();
     meta.marks = meta.edits.marks(meta.marks);
     let lines = path.logs().get(logged..).unwrap_or_default();
@@ -242,7 +244,7 @@ pub fn abandon<W>(core: &Core<W>, path: &Path, meta: &Meta) {
 
 /// Takes a packet through half of its flow's plan, as [`step`] does through a chain; `facts` are
 /// those of that half, but for the marks. `None` if no rule of the filter decided.
-pub fn walk_half<B: Buffer, W>(
+pub fn walk_half<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     (id, half): (OutcomeId, Half),
     facts: &Facts,
@@ -260,7 +262,7 @@ pub fn walk_half<B: Buffer, W>(
         ..*facts
     };
     let forwarded = !meta.origin.is_local() && facts.out_interface.is_some();
-    let asked = asking(core, forwarded, meta, path, |program, plans, asking| {
+    let asked = asking(core, (buf, meta), forwarded, path, |program, plans, asking| {
         let (steps, span) = plans.half(id, half)?;
         plan::walk(program, steps, span, &mut facts, asking)
     });
@@ -271,19 +273,22 @@ pub fn walk_half<B: Buffer, W>(
     asked.unwrap_or(Some(REFUSED))
 }
 
-fn walk<W>(
+fn walk<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     hook: Hook,
     facts: &Facts,
-    meta: &Meta,
+    (buf, meta): (&B, &Meta),
     path: &mut Path,
 ) -> Decision {
     let (table, chain) = hook.chain();
     let forwarded = hook.is_forwarding() && !meta.origin.is_local();
-    let asked = asking(core, forwarded, meta, path, |program, _, asking| {
+    core.meets(buf, || Waypoint::Asked(hook, *facts));
+    let asked = asking(core, (buf, meta), forwarded, path, |program, _, asking| {
         evaluate(program, table, chain, facts, asking)
     });
-    asked.unwrap_or(REFUSED)
+    let decision = asked.unwrap_or(REFUSED);
+    core.meets(buf, || Waypoint::Decided(hook, decision));
+    decision
 }
 
 /// What becomes of packets of a worker that has no counters, which does not happen.
@@ -293,12 +298,12 @@ const REFUSED: Decision = Decision {
 };
 
 /// Calls `ask` with all that rules may ask of a packet; `None` without counters to count with.
-fn asking<W, R>(
+fn asking<B: Buffer, W: Witness<B>, R>(
     core: &mut Core<W>,
+    (buf, meta): (&B, &Meta),
     forwarded: bool,
-    meta: &Meta,
     path: &mut Path,
-    ask: impl FnOnce(&Program, &Plans, &mut Asking<'_>) -> R,
+    ask: impl FnOnce(&Program, &Plans, &mut Telling<'_, B, W>) -> R,
 ) -> Option<R> {
     let counters = core.program.rule_counters(core.id)?;
     let recorder = Recorder {
@@ -307,14 +312,16 @@ fn asking<W, R>(
         marks: &core.program.marks,
         bytes: u64::from(meta.parsed.ip_len),
     };
-    let mut asking = Asking {
+    let asking = Asking {
         recorder,
         parsed: &meta.parsed,
         forwarded,
         limits: &core.conntrack.shared().limits,
         counting: &mut core.counting,
     };
-    Some(ask(&core.program, &core.plans, &mut asking))
+    let program = &*core.program;
+    let mut telling = Telling::new(asking, program, buf, &mut core.witness);
+    Some(ask(program, &core.plans, &mut telling))
 }
 
 /// Writes a log event for each of `rules`, as far as the second's budget goes.

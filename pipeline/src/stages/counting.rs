@@ -139,9 +139,22 @@ pub struct Asking<'a> {
     pub counting: &'a mut Counting,
 }
 
+impl Asking<'_> {
+    /// The packet as it stands.
+    pub fn sight(&self) -> Sight<'_> {
+        let path = &*self.recorder.path;
+        Sight {
+            parsed: self.parsed,
+            edits: path.edits(),
+            phase: path.phase(),
+            forwarded: self.forwarded,
+        }
+    }
+}
+
 impl Observer for Asking<'_> {
-    fn looked_at(&mut self, rule: RuleId, look: Look) {
-        self.recorder.looked_at(rule, look);
+    fn looked_at(&mut self, rule: RuleId, look: Look, facts: &Facts) {
+        self.recorder.looked_at(rule, look, facts);
     }
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
@@ -149,15 +162,8 @@ impl Observer for Asking<'_> {
     }
 
     fn packet(&mut self, _: RuleId, ask: &PacketAsk, _: &Facts) -> Option<bool> {
-        let path = &mut *self.recorder.path;
-        path.note_residual();
-        let sight = Sight {
-            parsed: self.parsed,
-            edits: path.edits(),
-            phase: path.phase(),
-            forwarded: self.forwarded,
-        };
-        sight.answer(ask)
+        self.recorder.path.note_residual();
+        self.sight().answer(ask)
     }
 
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {

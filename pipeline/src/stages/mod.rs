@@ -22,6 +22,7 @@ pub mod nat;
 pub mod outcome;
 pub mod raw;
 pub mod rewrite;
+pub mod telling;
 pub mod track;
 pub mod transmit;
 pub mod view;

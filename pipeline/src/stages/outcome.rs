@@ -3,7 +3,7 @@
 //! Reads the outcome cached in the flow, which holds while generation, connection state and
 //! incoming interface are what they were; writes the way and counts the rules that matched, all of
 //! them, in one addition. Drops what was decided to be dropped. What does not qualify is left to
-//! the judge, uncounted.
+//! the judge, uncounted, and so is everything while a witness follows packets.
 
 use turnpike_conntrack::ids::{ConnState, FlowRef};
 
@@ -56,7 +56,8 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Fate {
     let cached = F::table(&core.conntrack).cached(flow);
     let id = OutcomeId(cached.outcome);
-    let valid = !id.is_none()
+    let valid = !W::FOLLOWS
+        && !id.is_none()
         && cached.generation == core.program.generation
         && cached.state == state
         && cached.in_interface == in_interface_bits(meta);

@@ -17,6 +17,7 @@ use crate::outbox::Outbox;
 use crate::stages::family::Stack;
 use crate::stages::nat;
 use crate::stages::view::View;
+use crate::witness::Witness;
 use crate::worker::Core;
 
 /// What the first packet of a connection meets.
@@ -41,7 +42,7 @@ pub(super) fn meets<F: Stack, W>(
 }
 
 /// The tuple after destination translation.
-pub(super) fn destination<F: Stack, B: Buffer, W>(
+pub(super) fn destination<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     packet: (&B, &Meta),
     incoming: &Tuple<F>,
@@ -61,7 +62,7 @@ pub(super) fn destination<F: Stack, B: Buffer, W>(
 }
 
 /// The tuple after source translation, and what it holds for it.
-pub(super) fn source<F: Stack, B: Buffer, W>(
+pub(super) fn source<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     packet: (&B, &Meta),
     view: &View<F>,

@@ -40,7 +40,7 @@ use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::view::View;
-use crate::witness::Witness;
+use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
 
 use open::{arrive, open};
@@ -105,6 +105,7 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
             }
         }
     }
+    core.meets(buf, || Waypoint::Tracked(meta.state()));
     match meta.track {
         Track::Known(flow, state) => {
             let table = F::table(&core.conntrack);
@@ -277,6 +278,7 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Result<Judgement, Fate> {
     let destination = view.outgoing.dst.to_ip();
     let routed = route(core, meta, destination)?;
+    core.meets(buf, || Waypoint::Routed(destination, routed.out_interface));
     if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
         if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
             return Err(Fate::Drop(DropReason::MartianSource));

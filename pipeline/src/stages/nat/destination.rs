@@ -19,10 +19,11 @@ use crate::rules::{Decision, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
+use crate::witness::Witness;
 use crate::worker::Core;
 
 /// A connection's tuple after destination translation.
-pub fn destination<F: Stack, B: Buffer, W>(
+pub fn destination<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     packet: (&B, &Meta),
     incoming: &Tuple<F>,

@@ -19,6 +19,7 @@ use crate::rules::{Decision, Verdict};
 use crate::stages::ask::{self, Hook};
 use crate::stages::family::Stack;
 use crate::stages::view::View;
+use crate::witness::Witness;
 use crate::worker::Core;
 
 /// A connection's tuple after source translation, and what it holds for it.
@@ -54,7 +55,7 @@ pub struct Wanted {
 }
 
 /// Translates the source of a connection that the filter accepted.
-pub fn source<F: Stack, B: Buffer, W>(
+pub fn source<F: Stack, B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     packet: (&B, &Meta),
     view: &View<F>,
