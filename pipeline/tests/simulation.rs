@@ -15,6 +15,8 @@ mod checks;
 mod policies;
 #[path = "sim/random.rs"]
 mod random;
+#[path = "sim/residual.rs"]
+mod residual;
 #[path = "sim/rings.rs"]
 mod rings;
 #[path = "sim/traffic.rs"]
@@ -22,8 +24,9 @@ mod traffic;
 #[path = "sim/world.rs"]
 mod world;
 
-use policies::{random_policy, residual_rules};
+use policies::random_policy;
 use random::Random;
+use residual::residual_rules;
 use sim::{Ends, PEER_MAC, Sim};
 use traffic::{Macs, Session};
 use turnpike_conntrack::time::Tick;

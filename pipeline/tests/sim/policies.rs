@@ -2,11 +2,10 @@
 
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
-use turnpike_pipeline::ids::{IfaceId, MarkId};
+use turnpike_pipeline::ids::IfaceId;
 use turnpike_pipeline::policy::{
-    Action, AddressRange, Comparison, ConnectionLimit, Edit, IpFamily, Mark, MarkKind, Match,
-    Matchers, PacketAsk, Policy, PortChoice, PortRange, PortSet, RejectWith, Rule, Then,
-    Translation, TtlChange, Unreachable,
+    Action, AddressRange, IpFamily, Matchers, Policy, PortChoice, PortRange, PortSet, RejectWith,
+    Rule, Translation, Unreachable,
 };
 
 use crate::random::Random;
@@ -197,70 +196,4 @@ fn raw(random: &mut Random) -> Vec<Rule> {
         rules.push(rule(Matchers::default(), Action::Passthrough));
     }
     rules
-}
-
-/// Rules that ask something of each packet, and that mark and change packets, added by chance.
-pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
-    policy.marks = vec!["a".to_owned(), "b".to_owned()];
-    for chain in &mut policy.mangle.chains {
-        for _ in 0..random.below(3) {
-            let asked = residual_matchers(random);
-            chain.rules.push(rule(asked, edit(random)));
-        }
-    }
-    for _ in 0..random.below(4) {
-        let asked = residual_matchers(random);
-        let action = match random.below(6) {
-            0 => Action::Drop,
-            1 => Action::Reject(RejectWith::Icmp(Unreachable::AdminProhibited)),
-            2 => Action::Log("asked ".into()),
-            3 => Action::Fasttrack,
-            _ => Action::Passthrough,
-        };
-        let forward = &mut policy.filter.chains[1].rules;
-        let at = random.below(forward.len() + 1);
-        forward.insert(at, rule(asked, action));
-    }
-}
-
-fn residual_matchers(random: &mut Random) -> Matchers {
-    let mut asked = Matchers::default();
-    if random.chance(60) {
-        let size = 20 + u16::from(random.byte()) / 2;
-        asked.packet.push(Match {
-            value: PacketAsk::Size(0, size),
-            negated: random.chance(30),
-        });
-    }
-    if random.chance(20) {
-        let comparison = random.pick(&Comparison::ALL);
-        asked.packet.push(is(PacketAsk::Ttl(comparison, 63)));
-    }
-    if random.chance(30) {
-        let kind = random.pick(&[MarkKind::Connection, MarkKind::Packet]);
-        let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
-        asked.marks.push(Match {
-            value: Mark { kind, mark },
-            negated: random.chance(30),
-        });
-    }
-    if random.chance(15) {
-        asked.connection_limit = Some(is(ConnectionLimit {
-            count: 3,
-            prefix: 32,
-        }));
-    }
-    asked
-}
-
-fn edit(random: &mut Random) -> Action {
-    let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
-    let edit = match random.below(5) {
-        0 => Edit::Dscp(random.byte() % 64),
-        1 => Edit::Ttl(TtlChange::increment(1)),
-        2 => Edit::Ttl(TtlChange::set(2)),
-        3 => Edit::Mark(MarkKind::Connection, mark),
-        _ => Edit::Mark(MarkKind::Packet, mark),
-    };
-    Action::Edit(edit, random.pick(&[Then::GoOn, Then::GoOn, Then::Stop]))
 }
