@@ -8,7 +8,6 @@ use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::drops::DropReason;
 use crate::ids::{ChainId, IfaceId, RuleId};
-use crate::log::{LOG_EVENTS_PER_SECOND_MAX, LogEvent};
 use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
 use crate::policy::{NatStateSet, TableKind};
@@ -16,6 +15,7 @@ use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
+use crate::stages::logging::log;
 use crate::worker::Core;
 
 /// The built-in chains, as the stages meet them.
@@ -238,36 +238,6 @@ fn walk<W>(
             evaluate(&core.program, table, chain, facts, &mut asking)
         }
         None => evaluate(&core.program, table, chain, facts, &mut ()),
-    }
-}
-
-/// Writes a log event for each of `rules`, as far as the second's budget goes.
-pub fn log<B: Buffer, W>(
-    core: &mut Core<W>,
-    rules: &[RuleId],
-    facts: &Facts,
-    (_, meta): (&B, &Meta),
-    out: &mut Outbox<B>,
-) {
-    for rule in rules {
-        if !core.log_budget.take(core.now, LOG_EVENTS_PER_SECOND_MAX) {
-            core.counters.logs_suppressed.add(1);
-            continue;
-        }
-        out.logs.push(LogEvent {
-            at: core.now,
-            generation: core.program.generation,
-            rule: *rule,
-            in_interface: facts.in_interface,
-            out_interface: facts.out_interface,
-            src_mac: meta.parsed.link.src,
-            src: (facts.src, facts.src_port),
-            dst: (facts.dst, facts.dst_port),
-            proto: facts.proto,
-            tcp_flags: meta.parsed.tcp().map(|tcp| tcp.flags),
-            length: meta.parsed.ip_len,
-            state: facts.state.unwrap_or(ConnState::Untracked),
-        });
     }
 }
 
