@@ -11,6 +11,7 @@ pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod daytime;
 pub mod filter;
 pub mod logs;
 pub mod metrics;
