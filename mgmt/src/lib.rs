@@ -7,6 +7,7 @@
 //! settings, or into every [`problem`] at its place.
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -3,12 +3,14 @@
 //! Names in JSON are RouterOS's where it has one, in kebab case; counters count from the start of
 //! the gateway.
 
+mod audit;
 mod logs;
 
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
 
+pub use audit::{Audit, Finding, Reachable, Service, Severity};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 
 /// `/v1/status`.

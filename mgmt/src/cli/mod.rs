@@ -5,6 +5,7 @@
 //! read, as clap has it).
 
 mod ask;
+mod audit;
 mod check;
 mod connections;
 mod filter;
@@ -41,6 +42,8 @@ enum Command {
     Run(run::Args),
     /// Check a configuration: every error with its place, exit 0 or 1
     Check(check::Args),
+    /// Say what the rules of a configuration expose, and what would be better
+    Audit(audit::Args),
     /// Send captures through the pipeline without a device, and write what comes out
     Replay(replay::Args),
     /// Let a running gateway read its configuration again
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Run(args) => run::run(args),
         Command::Check(args) => check::run(&args),
+        Command::Audit(args) => audit::run(&args),
         Command::Replay(args) => replay::run(args),
         Command::Reload(args) => reload::run(&args),
         Command::Status(args) => status::run(&args),
