@@ -8,10 +8,12 @@
 //! [`explain`] says what becomes of one and why.
 
 pub mod api;
+pub mod audit;
 pub mod cli;
 pub mod client;
 pub mod config;
 pub mod daemon;
+pub mod daytime;
 pub mod explain;
 pub mod filter;
 pub mod import;

@@ -3,9 +3,15 @@
 //! Names in JSON are RouterOS's where it has one, in kebab case; counters count from the start of
 //! the gateway.
 
+mod audit;
+mod logs;
+
 use serde::{Deserialize, Serialize};
 
 use crate::problem::Problem;
+
+pub use audit::{Audit, Finding, Reachable, Service, Severity};
+pub use logs::{Log, LogLine, LogStatus, LogTarget};
 
 /// `/v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -39,10 +45,8 @@ pub struct Status {
     pub expectations: Expectations,
     /// External addresses whose ports are in use or were exhausted, those in need first.
     pub pools: Vec<Pool>,
-    /// Log lines that standard error did not get, for more than its limit a second.
-    pub log_lines_suppressed: u64,
-    /// Log events that were lost before they became lines.
-    pub log_events_lost: u64,
+    /// The log: what was not logged, and what its targets took.
+    pub log: LogStatus,
     /// Who watches connections now.
     pub event_watchers: u64,
     /// Events of connections that workers had no room to tell.
@@ -481,32 +485,6 @@ pub struct ConfigInEffect {
     pub generation: u32,
     /// The configuration as YAML, as it was when it was loaded.
     pub yaml: String,
-}
-
-/// A line of the log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct LogLine {
-    /// Its number, from 1.
-    pub sequence: u64,
-    /// When, in milliseconds since 1970.
-    pub time_ms: u64,
-    /// What was logged: `firewall` or `system`.
-    pub topic: String,
-    /// The line.
-    pub message: String,
-}
-
-/// `/v1/log`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct Log {
-    /// The lines, oldest first.
-    pub lines: Vec<LogLine>,
-    /// What to pass as `after` to go on from here.
-    pub last: u64,
-    /// Lines that were wanted and are gone from the ring.
-    pub missed: u64,
 }
 
 /// The answer to `/v1/reload` if it took effect.

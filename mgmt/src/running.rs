@@ -8,7 +8,9 @@ use turnpike_engine::mailbox::AskError;
 use turnpike_pipeline::policy::TableKind;
 
 use crate::filter::{EventFilter, Filter};
-use crate::report::{ConfigInEffect, Connections, Failed, Lists, Log, Reloaded, Rules, Status};
+use crate::report::{
+    ConfigInEffect, Connections, Failed, Lists, Log, LogLine, Reloaded, Rules, Status,
+};
 use crate::watch::Watching;
 
 /// The most connections of one page.
@@ -51,13 +53,41 @@ pub trait Running: Send + Sync + 'static {
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered>;
     /// The configuration in effect.
     fn config(&self) -> ConfigInEffect;
-    /// Log lines after number `after`, at most `limit`.
-    fn log(&self, after: u64, limit: usize) -> Log;
+    /// The log lines that are wanted.
+    fn log(&self, wanted: &LogWanted) -> Log;
     /// Loads the configuration file again.
     ///
     /// # Errors
     /// Why the old configuration stays.
     fn reload(&self) -> Result<Reloaded, Refusal>;
+}
+
+/// Which lines of the log are wanted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogWanted {
+    /// Those behind the one with this number; zero means the newest.
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+    text: Option<String>,
+}
+
+impl LogWanted {
+    /// At most `limit` lines behind number `after`, with `text` in them, whatever its case.
+    pub fn new(after: u64, limit: usize, text: Option<&str>) -> Self {
+        Self {
+            after,
+            limit,
+            text: text.map(str::to_lowercase),
+        }
+    }
+
+    /// Whether the text is in this line, its topic included.
+    pub fn wants(&self, line: &LogLine) -> bool {
+        let Some(text) = &self.text else { return true };
+        let shown = format!("{}: {}", line.topic, line.message);
+        shown.to_lowercase().contains(text)
+    }
 }
 
 /// Why a reload changed nothing.

@@ -20,9 +20,9 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Connection, Connections, Counted, Drops, Failed,
-    Flushed, Lists, Log, Reloaded, Rule, Rules, Status,
+    Flushed, Lists, Log, LogLine, Reloaded, Rule, Rules, Status,
 };
-use turnpike_mgmt::running::{Refusal, Running, Unanswered};
+use turnpike_mgmt::running::{LogWanted, Refusal, Running, Unanswered};
 use turnpike_mgmt::watch::{Hub, Watching};
 use turnpike_pipeline::policy::TableKind;
 
@@ -128,9 +128,14 @@ impl Running for MadeUp {
         ConfigInEffect::default()
     }
 
-    fn log(&self, after: u64, limit: usize) -> Log {
+    fn log(&self, wanted: &LogWanted) -> Log {
+        let drop = LogLine {
+            message: "API Drop: input".into(),
+            ..LogLine::default()
+        };
         Log {
-            last: after + limit as u64,
+            last: wanted.after + wanted.limit as u64,
+            lines: Vec::from_iter(wanted.wants(&drop).then_some(drop)),
             ..Log::default()
         }
     }
@@ -223,6 +228,9 @@ fn every_path_answers_json() {
         client.get::<Log>("/v1/log?after=7&limit=3").unwrap().last,
         10
     );
+    let dropped = |text: &str| client.get::<Log>(&format!("/v1/log?match={text}")).unwrap();
+    assert_eq!(dropped("API%20DROP:").lines.len(), 1);
+    assert_eq!(dropped("API%20Accept").lines, []);
     client.get::<ConfigInEffect>("/v1/config").unwrap();
     let list: Lists = client.get("/v1/lists?name=trusted").unwrap();
     assert_eq!(list.address_lists[0].address, ["10.0.0.0/8"]);

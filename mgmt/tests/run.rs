@@ -519,3 +519,133 @@ fn a_packet_of_an_interface_that_is_absent_is_reported_as_that() {
     );
     assert!(!said.contains("link type"), "{said}");
 }
+
+/// Waits until `found` finds something.
+fn until<T>(lab: &Lab, mut found: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = found() {
+            return found;
+        }
+        assert!(began.elapsed() < Duration::from_secs(10), "{}", lab.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The configuration with one logged packet waiting on `lan`, and this `logging:`.
+fn logging(lab: &Lab, logging: &str) -> String {
+    let (rx, tx) = (
+        lab.dir.path().join("rx.pcap"),
+        lab.dir.path().join("tx.pcap"),
+    );
+    fs::write(&rx, capture(*b"\x02pcap\0", [192, 168, 88, 1])).unwrap();
+    let device = format!(
+        "net_pcap0,rx_pcap={},tx_pcap={}",
+        rx.display(),
+        tx.display()
+    );
+    let rule = "  filter:\n    - { chain: input, protocol: udp, dst-port: 9999, action: drop, log: \
+                yes, log-prefix: \"API Drop: \" }\n";
+    let text = CONFIG.replace("net_null0,no-rx=1", &device);
+    let text = text.replace("  filter:\n", rule);
+    let dir = lab.dir.path().to_str().unwrap();
+    format!("{text}logging: {}\n", logging.replace("DIR", dir))
+}
+
+#[test]
+fn a_logged_packet_is_in_memory_in_the_file_and_in_the_system_log_and_is_found_by_its_text() {
+    let lab = Lab::new();
+    let daemon = std::os::unix::net::UnixDatagram::bind(lab.dir.path().join("syslog")).unwrap();
+    lab.write(&logging(
+        &lab,
+        "{ targets: [memory, file, syslog], file: { path: DIR/fw.log }, syslog: { socket: \
+         DIR/syslog, facility: local0 } }",
+    ));
+    let gateway = lab.start();
+    let lines = |words: &[&str]| lab.json(words)["lines"].as_array().unwrap().clone();
+    let found = until(&lab, || {
+        let lines = lines(&["log", "--match", "api drop"]);
+        lines
+            .first()
+            .map(|l| l["message"].as_str().unwrap().to_owned())
+    });
+    assert!(
+        found.starts_with(
+            "API Drop: input: in:lan out:(unknown 0), connection-state:new src-mac 02:"
+        ),
+        "{found}"
+    );
+    assert!(found.contains("proto UDP, 192.168.88.10:5000->192.168.88.1:9999, len 32"));
+    assert!(found.contains("rule filter/input/1 "), "{found}");
+    assert_eq!(lines(&["log", "--match", "API Accept"]).len(), 0);
+    let followed = lab.ask(&["log", "--match", "the gateway is up", "-n", "1"]);
+    assert_eq!(followed.stdout.iter().filter(|b| **b == b'\n').count(), 1);
+    let file = lab.dir.path().join("fw.log");
+    let written = until(&lab, || {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        text.lines().find(|l| l.contains(&found)).map(str::to_owned)
+    });
+    assert!(written.contains(" firewall: API Drop: "), "{written}");
+    let mut bytes = [0; 4_096];
+    daemon
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    let sent = until(&lab, || {
+        let length = daemon.recv(&mut bytes).unwrap();
+        let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+        text.contains("firewall").then_some(text)
+    });
+    let pid = gateway.child.id();
+    assert_eq!(sent, format!("<134>turnpike[{pid}]: firewall: {found}"));
+    assert!(
+        !lab.log().contains("API Drop"),
+        "standard error is no target"
+    );
+    // The file was moved away: a reload opens it anew, and the last line is in it.
+    fs::rename(&file, lab.dir.path().join("old.log")).unwrap();
+    assert!(lab.ask(&["reload"]).status.success());
+    until(&lab, || file.exists().then_some(()));
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+    let last = fs::read_to_string(&file).unwrap();
+    assert!(
+        last.ends_with("system: the gateway has stopped\n"),
+        "{last}"
+    );
+}
+
+#[test]
+fn a_log_target_that_fails_is_said_once_and_counted_and_nothing_stops() {
+    let lab = Lab::new();
+    let failing = "{ targets: [memory, file, syslog], file: { path: /dev/full }, syslog: { socket: \
+                   DIR/nobody } }";
+    lab.write(&logging(&lab, failing));
+    let gateway = lab.start();
+    let lost = |target: usize| {
+        let status = lab.json(&["status"]);
+        status["log"]["targets"][target]["lost"].as_u64().unwrap()
+    };
+    until(&lab, || (lost(0) >= 2 && lost(1) >= 2).then_some(()));
+    let said = |text: &str| {
+        lab.json(&["log", "--match", text])["lines"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(said("the log file /dev/full does not take lines"), 1);
+    assert_eq!(said("nobody does not take lines"), 1);
+    until(&lab, || (said("API Drop") == 1).then_some(()));
+    lab.write(&logging(
+        &lab,
+        "{ targets: [file], file: { path: DIR/fw.log } }",
+    ));
+    assert!(lab.ask(&["reload"]).status.success());
+    until(&lab, || {
+        let text = fs::read_to_string(lab.dir.path().join("fw.log")).unwrap_or_default();
+        text.contains("system: reloaded as generation 2")
+            .then_some(())
+    });
+    let log = lab.ask(&["log"]);
+    assert!(log.status.success() && log.stdout == b"\n", "{log:?}");
+    assert!(stderr(&log).contains("does not keep its log in memory"));
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+}

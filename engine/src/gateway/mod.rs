@@ -29,7 +29,7 @@ use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 pub use crate::exchange::RingSizes;
 pub use config::{GatewayConfig, PacketMemory, PortSpec, StartError};
 pub use connections::{AnyConnection, AnyFlow, Cursor, FLUSH_MAX, Page, Tally, WALK_MAX};
-pub use status::{Expectations, PortStatus, SlowPathStatus, Status, WorkerStatus};
+pub use status::{Expectations, LogLosses, PortStatus, SlowPathStatus, Status, WorkerStatus};
 
 use crate::clock::Clock;
 use crate::eal::{Eal, EalConfig};

@@ -41,8 +41,6 @@ pub struct Status {
     pub steered: usize,
     /// Connections that others have announced.
     pub expectations: Expectations,
-    /// Log events lost because nobody took them.
-    pub logs_lost: u64,
     /// Events of connections lost because nobody took them in time.
     pub events_lost: u64,
     /// Its workers.
@@ -110,7 +108,28 @@ pub struct PortStatus {
     pub extended_stats: Vec<(String, u64)>,
 }
 
+/// Packets that a rule wanted logged and that never became a log event that somebody took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct LogLosses {
+    /// Over a worker's budget.
+    pub suppressed: u64,
+    /// Lost because nobody took them in time.
+    pub lost: u64,
+}
+
 impl Gateway {
+    /// What was not logged so far.
+    pub fn log_losses(&self) -> LogLosses {
+        let workers = self
+            .workers
+            .iter()
+            .map(|w| w.counters.logs_suppressed.read());
+        LogLosses {
+            suppressed: workers.sum(),
+            lost: self.exchange.logs_lost(),
+        }
+    }
+
     /// The gateway at this moment.
     pub fn status(&self) -> Status {
         let adopted = |thread| self.publisher.adopted(thread).unwrap_or_default();
@@ -126,7 +145,6 @@ impl Gateway {
                 limit: self.shared.expectations.capacity(),
                 counts: self.shared.expectations.counts(),
             },
-            logs_lost: self.exchange.logs_lost(),
             events_lost: self.exchange.events_lost(),
             workers: (0..)
                 .map(WorkerId)

@@ -15,7 +15,7 @@ use turnpike_pipeline::policy::TableKind;
 use super::{connections, events};
 use crate::metrics;
 use crate::report::{DropCount, Drops, Failed, Status};
-use crate::running::{Refusal, Running};
+use crate::running::{LogWanted, Refusal, Running};
 
 /// The largest request body; nothing that is asked has one.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -224,6 +224,8 @@ pub fn drops_of(status: &Status) -> Drops {
 struct LogQuery {
     after: Option<u64>,
     limit: Option<usize>,
+    #[serde(rename = "match")]
+    text: Option<String>,
 }
 
 async fn log(
@@ -232,8 +234,8 @@ async fn log(
 ) -> Result<Response, Failure> {
     let Query(query) = query?;
     let limit = query.limit.unwrap_or(100).clamp(1, LOG_LINES_MAX);
-    let after = query.after.unwrap_or(0);
-    let log = off_loop(gateway, move |g| g.log(after, limit)).await?;
+    let wanted = LogWanted::new(query.after.unwrap_or(0), limit, query.text.as_deref());
+    let log = off_loop(gateway, move |g| g.log(&wanted)).await?;
     Ok(Json(log).into_response())
 }
 

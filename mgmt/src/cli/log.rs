@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::ask::Asking;
 use super::table::time;
-use super::{Failure, say};
+use super::{Failure, complain, say};
 use crate::client::target;
 use crate::report::{Log, LogLine};
 
 /// How often following looks for new lines.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
+/// What there is to say of a gateway whose log is elsewhere.
+const NOT_KEPT: &str = "this gateway does not keep its log in memory (`memory` is none of \
+                        `logging: { targets: … }`): look where its targets are";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
@@ -18,6 +22,9 @@ pub(super) struct Args {
     /// At most this many of the newest lines
     #[arg(long, short = 'n', value_name = "N", default_value_t = 100)]
     limit: usize,
+    /// Only lines with this text in them, whatever its case: a log prefix, an address, a rule
+    #[arg(long = "match", short = 'm', value_name = "TEXT")]
+    text: Option<String>,
     /// Go on printing new lines as they come
     #[arg(long, short)]
     follow: bool,
@@ -29,10 +36,14 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         let query = [
             ("after", Some(after.to_string())),
             ("limit", Some(args.limit.to_string())),
+            ("match", args.text.clone()),
         ];
         client.get::<Log>(&target("/v1/log", &query))
     };
     let mut log = fetch(0)?;
+    if log.size == 0 {
+        complain(NOT_KEPT);
+    }
     if !args.follow {
         return args.asking.print(&log, |l| human(&l.lines));
     }

@@ -5,6 +5,7 @@
 //! read, as clap has it; 3 for an import that left something out).
 
 mod ask;
+mod audit;
 mod check;
 mod connections;
 mod explain;
@@ -43,6 +44,8 @@ enum Command {
     Run(run::Args),
     /// Check a configuration: every error with its place, exit 0 or 1
     Check(check::Args),
+    /// Say what the rules of a configuration expose, and what would be better
+    Audit(audit::Args),
     /// Send captures through the pipeline without a device, and write what comes out
     Replay(replay::Args),
     /// Turn another router's configuration into one of Turnpike's
@@ -88,6 +91,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Run(args) => run::run(args).map(success),
         Command::Check(args) => check::run(&args).map(success),
+        Command::Audit(args) => audit::run(&args),
         Command::Replay(args) => replay::run(args).map(success),
         Command::Explain(args) => explain::run(&args).map(success),
         Command::Reload(args) => reload::run(&args).map(success),

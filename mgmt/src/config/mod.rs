@@ -8,6 +8,7 @@ pub mod engine;
 mod firewall;
 pub mod interfaces;
 mod lists;
+pub mod logging;
 mod names;
 pub(crate) mod port;
 mod routes;
@@ -26,6 +27,7 @@ use turnpike_pipeline::policy::{Action, Policy, Rule, Table, Tracking};
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, Node};
 use engine::EngineConfig;
+use logging::LoggingConfig;
 use names::Names;
 use section::{Keys, Section};
 use services::ServicesConfig;
@@ -44,6 +46,7 @@ const FILE: Keys = Keys {
         "address-lists",
         "firewall",
         "services",
+        "logging",
         "engine",
     ],
     later: &[
@@ -51,7 +54,6 @@ const FILE: Keys = Keys {
         "service-ports",
         "routing-tables",
         "routing-rules",
-        "logging",
         "timezone",
         "tests",
     ],
@@ -73,6 +75,8 @@ pub struct Config {
     pub engine: EngineConfig,
     /// The listeners to run.
     pub services: ServicesConfig,
+    /// Where the log goes.
+    pub logging: LoggingConfig,
     /// What looks wrong and works nevertheless.
     pub warnings: Vec<Problem>,
     /// The file as a tree.
@@ -139,7 +143,8 @@ impl Config {
             return Err(refuse(&file, problems));
         };
         let decoded = decode(&tree, dir, &mut problems);
-        let Some((policy, engine, services)) = decoded.filter(|_| problems.errors() == 0) else {
+        let Some((policy, engine, services, logging)) = decoded.filter(|_| problems.errors() == 0)
+        else {
             return Err(refuse(&file, problems));
         };
         let (warnings, _) = problems.into_sorted();
@@ -148,6 +153,7 @@ impl Config {
             policy,
             engine,
             services,
+            logging,
             warnings,
             tree,
         })
@@ -206,7 +212,7 @@ fn decode(
     tree: &Node,
     dir: &Path,
     problems: &mut Problems,
-) -> Option<(Policy, EngineConfig, ServicesConfig)> {
+) -> Option<(Policy, EngineConfig, ServicesConfig, LoggingConfig)> {
     let file = Section::open(tree, &FILE, problems)?;
     let mut names = Names::default();
     let ports = interfaces::decode(
@@ -222,6 +228,7 @@ fn decode(
     let tracking = tracking::decode(file.field("connection-tracking"), problems);
     let tables = firewall::decode(file.field("firewall"), &mut names, problems);
     let services = services::decode(file.field("services"), problems);
+    let logging = logging::decode(file.field("logging"), problems);
     let mut engine = engine::decode(file.field("engine"), problems);
     engine.max_entries = tracking.max_entries;
     engine.devices = ports.devices;
@@ -252,7 +259,7 @@ fn decode(
     if problems.errors() == 0 {
         firewall::shadows::warn(&policy, file.field("firewall"), problems);
     }
-    Some((policy, engine, services))
+    Some((policy, engine, services, logging))
 }
 
 fn enabled_rules(table: &Table) -> impl Iterator<Item = &Rule> {

@@ -6,6 +6,7 @@
 mod connections;
 mod events;
 mod listeners;
+mod logging;
 mod reload;
 mod status;
 
@@ -13,8 +14,6 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
-use std::thread;
-use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -33,8 +32,6 @@ use crate::report::Reloads;
 use events::Events;
 use listeners::Listeners;
 
-/// How often log events are fetched from the engine.
-const LOG_LOOK: Duration = Duration::from_millis(50);
 /// How many old programs are kept to name the rules of late log events.
 const PROGRAMS_KEPT: usize = 8;
 
@@ -130,6 +127,7 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
     // A thread that panicked has nothing more to say.
     let _ = (carrier.join(), pump.join());
     daemon.stop();
+    daemon.logs.close();
     Ok(())
 }
 
@@ -139,7 +137,7 @@ impl Daemon {
         let gateway = Gateway::start(&gateway_config(&config.engine), |facts| {
             compile(&config, Generation(1), workers, facts, None)
         })?;
-        let logs = Logs::default();
+        let logs = Logs::start(&config.logging);
         for warning in gateway.warnings() {
             logs.write(Topic::System, warning.clone());
         }
@@ -172,48 +170,6 @@ impl Daemon {
     fn hang_up(&self) {
         // Whatever comes out of it is in the log.
         let _ = self.reload_and_log();
-    }
-
-    /// Fetches log events until the gateway stops.
-    fn pump(self: &Arc<Self>) -> Result<thread::JoinHandle<()>, RunError> {
-        let daemon = Arc::clone(self);
-        let pump = move || {
-            while !daemon.stopping.load(Ordering::Relaxed) {
-                daemon.fetch_log_events();
-                thread::sleep(LOG_LOOK);
-            }
-            daemon.fetch_log_events();
-        };
-        let thread = thread::Builder::new().name("tp-log".into()).spawn(pump);
-        thread.map_err(|source| RunError::System {
-            what: "no thread for the log",
-            source,
-        })
-    }
-
-    fn fetch_log_events(&self) {
-        let gateway = self.gateway();
-        let Some(gateway) = gateway.as_ref() else {
-            return;
-        };
-        while let Some(event) = gateway.next_log() {
-            let program = {
-                let state = self.state();
-                let kept = state.programs.iter();
-                kept.rev()
-                    .find(|p| p.generation == event.generation)
-                    .or(state.programs.back())
-                    .cloned()
-            };
-            let Some(program) = program else { continue };
-            let age = gateway.clock().now().since(event.at);
-            let age_ms = u64::try_from(age.as_millis()).unwrap_or(u64::MAX);
-            self.logs.write_at(
-                now_ms().saturating_sub(age_ms),
-                Topic::Firewall,
-                event.line(&program).to_string(),
-            );
-        }
     }
 
     fn stop(&self) {

@@ -89,6 +89,7 @@ impl Daemon {
         let program = compile(&next, generation, workers, gateway.facts(), Some(&before));
         let warnings = next.warnings.iter().map(ToString::to_string).collect();
         let summary = next.summary();
+        let logging = next.logging.clone();
         {
             // Before it is published: its log events need it.
             let mut state = self.state();
@@ -99,6 +100,7 @@ impl Daemon {
             state.config = next;
         }
         gateway.publish(program);
+        self.logs.configure(&logging);
         Ok(Reloaded {
             generation: generation.0,
             adopted: gateway.wait_adopted(ADOPTION).is_ok(),

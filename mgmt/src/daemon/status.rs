@@ -22,7 +22,7 @@ use crate::report::{
     self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
     Pool, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
 };
-use crate::running::{Refusal, Running, Unanswered};
+use crate::running::{LogWanted, Refusal, Running, Unanswered};
 use crate::watch::Watching;
 
 impl Running for Daemon {
@@ -37,7 +37,7 @@ impl Running for Daemon {
             pid: std::process::id(),
             config,
             reloads,
-            log_lines_suppressed: self.logs.suppressed(),
+            log: self.log_status(gateway.as_ref()),
             event_watchers: self.events.hub.len() as u64,
             events_missed: self.events.hub.lost(),
             ..Status::default()
@@ -151,8 +151,8 @@ impl Running for Daemon {
         }
     }
 
-    fn log(&self, after: u64, limit: usize) -> Log {
-        self.logs.read(after, limit)
+    fn log(&self, wanted: &LogWanted) -> Log {
+        self.logs.read(wanted)
     }
 
     fn reload(&self) -> Result<Reloaded, Refusal> {
@@ -189,7 +189,6 @@ fn fill(status: &mut Status, gateway: &Gateway) {
     status.steered_connections = engine.steered as u64;
     status.expectations = expectations(&engine.expectations);
     status.pools = pools(&program);
-    status.log_events_lost = engine.logs_lost;
     status.events_lost = engine.events_lost;
     status.notices = gateway.warnings().to_vec();
 }

@@ -5,6 +5,7 @@
 
 mod causes;
 mod families;
+mod logs;
 mod pools;
 
 use prometheus::{Encoder, TextEncoder};
@@ -29,6 +30,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     expectations(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
     pools::add(status, &mut families)?;
+    logs::add(status, &mut families)?;
     rule_counters(rules, &mut families)?;
     let mut text = Vec::new();
     TextEncoder::new().encode(&families.gather(), &mut text)?;
@@ -388,18 +390,6 @@ fn memory_and_rings(status: &Status, families: &mut Families) -> Result<(), prom
         "Connections that are found through the steering map.",
         &[],
         &[(vec![], status.steered_connections)],
-    )?;
-    families.counter::<&str>(
-        "turnpike_log_lines_suppressed_total",
-        "Log lines that standard error did not get.",
-        &[],
-        &[(vec![], status.log_lines_suppressed)],
-    )?;
-    families.counter::<&str>(
-        "turnpike_log_events_lost_total",
-        "Log events that were lost before they became lines.",
-        &[],
-        &[(vec![], status.log_events_lost)],
     )?;
     events(status, families)
 }

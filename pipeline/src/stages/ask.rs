@@ -8,7 +8,6 @@ use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::drops::DropReason;
 use crate::ids::{ChainId, IfaceId, RuleId};
-use crate::log::{LOG_EVENTS_PER_SECOND_MAX, LogEvent};
 use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
 use crate::plans::{Half, Plans};
@@ -18,6 +17,7 @@ use crate::rules::path::LOGS_MAX;
 use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
+use crate::stages::logging::log;
 use crate::stages::telling::Telling;
 use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
@@ -322,36 +322,6 @@ fn asking<B: Buffer, W: Witness<B>, R>(
     let program = &*core.program;
     let mut telling = Telling::new(asking, program, buf, &mut core.witness);
     Some(ask(program, &core.plans, &mut telling))
-}
-
-/// Writes a log event for each of `rules`, as far as the second's budget goes.
-pub fn log<B: Buffer, W>(
-    core: &mut Core<W>,
-    rules: &[RuleId],
-    facts: &Facts,
-    (_, meta): (&B, &Meta),
-    out: &mut Outbox<B>,
-) {
-    for rule in rules {
-        if !core.log_budget.take(core.now, LOG_EVENTS_PER_SECOND_MAX) {
-            core.counters.logs_suppressed.add(1);
-            continue;
-        }
-        out.logs.push(LogEvent {
-            at: core.now,
-            generation: core.program.generation,
-            rule: *rule,
-            in_interface: facts.in_interface,
-            out_interface: facts.out_interface,
-            src_mac: meta.parsed.link.src,
-            src: (facts.src, facts.src_port),
-            dst: (facts.dst, facts.dst_port),
-            proto: facts.proto,
-            tcp_flags: meta.parsed.tcp().map(|tcp| tcp.flags),
-            length: meta.parsed.ip_len,
-            state: facts.state.unwrap_or(ConnState::Untracked),
-        });
-    }
 }
 
 /// Counts a packet under an outcome kept before, and logs what its rules log; `view` says how

@@ -18,6 +18,7 @@ pub mod family;
 pub mod fate;
 pub mod judge;
 pub mod link;
+pub mod logging;
 pub mod nat;
 pub mod outcome;
 pub mod raw;

@@ -25,6 +25,7 @@ use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
 use turnpike_pipeline::counters::WorkerCounters;
 use turnpike_pipeline::ids::{IfaceId, Mac, PortId, RuleId};
 use turnpike_pipeline::interfaces::PortFacts;
+use turnpike_pipeline::log::LogEvent;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::{Handover, Outbox};
 use turnpike_pipeline::policy::{
@@ -78,6 +79,7 @@ pub struct Sim {
     pub shared: Arc<Shared>,
     pub now: Tick,
     pub sent: Vec<(PortId, Vec<u8>)>,
+    pub logged: Vec<LogEvent>,
     next_token: u64,
 }
 
@@ -141,6 +143,7 @@ impl Sim {
             shared,
             now: Tick::from_secs(1),
             sent: Vec::new(),
+            logged: Vec::new(),
             next_token: 0,
         }
     }
@@ -263,7 +266,7 @@ impl Sim {
         }
         let punts: Vec<_> = out.punts.drain(..).collect();
         let handovers: Vec<_> = out.handover.drain(..).collect();
-        out.logs.clear();
+        self.logged.append(&mut out.logs);
         for (owner, handover) in handovers {
             self.hand_over(owner, handover);
         }
