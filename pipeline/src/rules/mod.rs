@@ -5,9 +5,11 @@
 //! * [`compiled`]: the rules of a program, flat, and where each chain begins.
 //! * [`linear`]: the evaluator, one rule after the other. It defines the meaning; whatever is
 //!   faster has to agree with it.
+//! * [`classify`]: the evaluator that packets meet, which leaves out rules that cannot match.
 //! * [`path`]: which rules matched on the way to a verdict.
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
+pub mod classify;
 pub mod compiled;
 pub mod edits;
 pub mod external;
@@ -19,10 +21,11 @@ pub mod matchers;
 pub mod packet;
 pub mod path;
 
+pub use classify::evaluate;
 pub use compiled::{CompiledRule, Rules};
 pub use edits::{Edits, Phase};
 pub use facts::Facts;
-pub use linear::{Decision, Look, Observer, Verdict, evaluate};
+pub use linear::{Decision, Look, Observer, Verdict};
 pub use marks::Marks;
 pub use packet::Sight;
 pub use path::{Path, Recorder};
