@@ -91,7 +91,7 @@ pub fn main() -> ExitCode {
         Command::Import(args) => import::run(&args),
         Command::Run(args) => run::run(args).map(success),
         Command::Check(args) => check::run(&args).map(success),
-        Command::Audit(args) => audit::run(&args),
+        Command::Audit(args) => audit::run(&args).map(success),
         Command::Replay(args) => replay::run(args).map(success),
         Command::Explain(args) => explain::run(&args).map(success),
         Command::Reload(args) => reload::run(&args).map(success),

@@ -9,6 +9,7 @@ use crate::policy::{
     TableKind,
 };
 use crate::program::Program;
+use crate::rules::classify::Index;
 use crate::rules::facts::Facts;
 use crate::rules::linear::Look;
 use crate::rules::matchers::{End, Test};
@@ -149,6 +150,7 @@ pub struct Rules {
 struct ChainSpan {
     name: Arc<str>,
     rules: Range<u32>,
+    index: Option<Index>,
 }
 
 impl Rules {
@@ -159,6 +161,7 @@ impl Rules {
             let chains = policy.table(table).chains.iter();
             let spans = (0..).map(ChainId).zip(chains).map(|(id, chain)| {
                 let name: Arc<str> = chain.name.as_str().into();
+                let start = all.len();
                 let first = position(&all);
                 all.extend(
                     (1..)
@@ -168,6 +171,10 @@ impl Rules {
                 ChainSpan {
                     name,
                     rules: first..position(&all),
+                    index: Index::build(
+                        all.get(start..).unwrap_or_default(),
+                        &policy.interface_lists,
+                    ),
                 }
             });
             spans.collect()
@@ -201,6 +208,11 @@ impl Rules {
     /// The identifiers of a chain's rules, as numbers; `None` if there is no such chain.
     pub fn chain(&self, table: TableKind, chain: ChainId) -> Option<Range<u32>> {
         Some(self.span(table, chain)?.rules.clone())
+    }
+
+    /// What says which rules of a chain may hold; short chains have none.
+    pub fn index(&self, table: TableKind, chain: ChainId) -> Option<&Index> {
+        self.span(table, chain)?.index.as_ref()
     }
 
     /// Whether no rule of the table is enabled, so that looking at it would decide nothing.

@@ -10,6 +10,7 @@
 //! deeper than [`JUMP_DEPTH_MAX`], more than [`STEPS_MAX`] rules for one packet) drops.
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::entry::NONE;
@@ -21,14 +22,14 @@ use crate::policy::{
     Translation,
 };
 use crate::program::Program;
-use crate::rules::compiled::CompiledRule;
+use crate::rules::compiled::{CompiledRule, Rules};
 use crate::rules::facts::Facts;
 
 /// How deep jumps nest; configuration refuses deeper ones, and the evaluator drops.
 pub const JUMP_DEPTH_MAX: usize = 16;
 
 /// How many rules and returns one evaluation may take before it drops: every rule, several times.
-pub const STEPS_MAX: usize = 4 * RULES_MAX;
+pub const STEPS_MAX: u32 = 4 * RULES_MAX as u32;
 
 /// What a table decides about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -104,6 +105,11 @@ pub trait Observer {
         let _ = (limit, source);
         1
     }
+
+    /// Whether [`looked_at`](Self::looked_at) has to hear of rules that cannot match, too.
+    fn hears_every_look(&self) -> bool {
+        false
+    }
 }
 
 impl Observer for () {}
@@ -117,6 +123,42 @@ pub(super) enum Course {
     Decide(Verdict),
 }
 
+/// A way through the rules of one chain: which is looked at next.
+///
+/// A rule that is left out is one that does not match.
+pub(super) trait Reading<'p>: Sized {
+    /// The chain from its first rule on; `None` if there is no such chain.
+    fn open(rules: &'p Rules, table: TableKind, chain: ChainId, facts: &Facts) -> Option<Self>;
+
+    /// The first rule not passed yet, as a number; behind the last one, the chain's end.
+    fn at(&self) -> u32;
+
+    /// The next rule to look at, which is passed then; `None` at the chain's end.
+    fn next(&mut self) -> Option<u32>;
+
+    /// Passes all that is left.
+    fn leave(&mut self);
+}
+
+/// Every rule, one after the other.
+impl<'p> Reading<'p> for Range<u32> {
+    fn open(rules: &'p Rules, table: TableKind, chain: ChainId, _: &Facts) -> Option<Self> {
+        rules.chain(table, chain)
+    }
+
+    fn at(&self) -> u32 {
+        self.start
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        Iterator::next(self)
+    }
+
+    fn leave(&mut self) {
+        self.start = self.end;
+    }
+}
+
 /// Takes a packet through the rules of a chain and whatever chains those jump to.
 pub fn evaluate(
     program: &Program,
@@ -125,15 +167,43 @@ pub fn evaluate(
     facts: &Facts,
     observer: &mut impl Observer,
 ) -> Decision {
+    read::<Range<u32>>(program, table, chain, facts, observer)
+}
+
+/// The same, reading chains in a way of one's own.
+pub(super) fn read<'p, R: Reading<'p>>(
+    program: &'p Program,
+    table: TableKind,
+    chain: ChainId,
+    facts: &Facts,
+    observer: &mut impl Observer,
+) -> Decision {
     let rules = &program.rules;
     let mut facts = *facts;
-    let Some(mut here) = rules.chain(table, chain) else {
+    let Some(mut here) = R::open(rules, table, chain, &facts) else {
         return fail_closed(None);
     };
     let mut callers = ArrayVec::<_, JUMP_DEPTH_MAX>::new();
     let mut last = None;
-    for _ in 0..STEPS_MAX {
-        let Some(id) = here.next().map(RuleId) else {
+    let mut left = STEPS_MAX;
+    loop {
+        let from = here.at();
+        let next = here.next();
+        // Rules that are passed over count as looked at, and so does a chain's end.
+        let steps = here.at() - from + u32::from(next.is_none());
+        let passed = |to: u32| {
+            if to > from {
+                Some(RuleId(to - 1))
+            } else {
+                last
+            }
+        };
+        if steps > left {
+            return fail_closed(passed(from + left));
+        }
+        left -= steps;
+        last = passed(here.at());
+        let Some(id) = next.map(RuleId) else {
             match callers.pop() {
                 Some(caller) => here = caller,
                 None => return END_OF_CHAIN,
@@ -143,7 +213,6 @@ pub fn evaluate(
         let Some(rule) = rules.find(id) else {
             return fail_closed(last);
         };
-        last = Some(id);
         let look = look(program, (id, rule), &facts, observer);
         observer.looked_at(id, look, &facts);
         if look != Look::Matched {
@@ -155,7 +224,7 @@ pub fn evaluate(
         }
         match course(&rule.action) {
             Course::Next => {}
-            Course::Return => here.start = here.end,
+            Course::Return => here.leave(),
             Course::Decide(verdict) => {
                 return Decision {
                     verdict,
@@ -163,7 +232,7 @@ pub fn evaluate(
                 };
             }
             Course::Jump(to) => {
-                let Some(target) = rules.chain(table, to) else {
+                let Some(target) = R::open(rules, table, to, &facts) else {
                     return fail_closed(last);
                 };
                 let caller = std::mem::replace(&mut here, target);
@@ -173,7 +242,6 @@ pub fn evaluate(
             }
         }
     }
-    fail_closed(last)
 }
 
 /// Holds one rule against a packet, questions that cost or count last.

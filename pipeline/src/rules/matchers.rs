@@ -23,8 +23,8 @@ use crate::rules::facts::Facts;
 /// One question of a rule, negated or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Test {
-    ask: Ask,
-    negated: bool,
+    pub(super) ask: Ask,
+    pub(super) negated: bool,
 }
 
 /// Which end of a packet is meant.
@@ -38,13 +38,13 @@ pub enum End {
 
 /// Which way a packet passes an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     In,
     Out,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Ask {
+pub(super) enum Ask {
     Family(IpFamily),
     /// A translation has addresses of one family and does not match packets of the other.
     TranslationFamily(IpFamily),

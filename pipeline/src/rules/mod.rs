@@ -5,11 +5,13 @@
 //! * [`compiled`]: the rules of a program, flat, and where each chain begins.
 //! * [`linear`]: the evaluator, one rule after the other. It defines the meaning; whatever is
 //!   faster has to agree with it.
+//! * [`classify`]: the evaluator that packets meet, which leaves out rules that cannot match.
 //! * [`path`]: which rules matched on the way to a verdict.
 //! * [`plan`]: what is left of the rules for one flow, walked by each of its packets.
 //! * [`shadow`]: which rules can never match.
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
+pub mod classify;
 pub mod compiled;
 pub mod edits;
 pub mod external;
@@ -23,10 +25,11 @@ pub mod path;
 pub mod plan;
 pub mod shadow;
 
+pub use classify::evaluate;
 pub use compiled::{CompiledRule, Rules};
 pub use edits::{Edits, Phase};
 pub use facts::Facts;
-pub use linear::{Decision, Look, Observer, Verdict, evaluate};
+pub use linear::{Decision, Look, Observer, Verdict};
 pub use marks::Marks;
 pub use packet::Sight;
 pub use path::{Path, Recorder};
