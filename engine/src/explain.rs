@@ -36,7 +36,7 @@ use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::stages::family::Stack;
 use turnpike_pipeline::witness::{End, Ending, Waypoint, Witness};
-use turnpike_pipeline::worker::{Worker, WorkerSetup};
+use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 use crate::pcap::MADE_UP_MAC;
 use crate::replay::assume::{Assumed, assume};
@@ -165,6 +165,7 @@ impl Explainer {
             conntrack: Conntrack::new(WORKER, capacity, KEY, shared),
             counters: Arc::default(),
             neighbours: Neighbours::Assume(MADE_UP_MAC),
+            keep: Keep::Nothing,
         };
         let slow_setup = SlowPathSetup {
             pool: HeapPool,

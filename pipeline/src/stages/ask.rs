@@ -262,10 +262,16 @@ pub fn walk_half<B: Buffer, W: Witness<B>>(
         ..*facts
     };
     let forwarded = !meta.origin.is_local() && facts.out_interface.is_some();
-    let asked = asking(core, (buf, meta), forwarded, path, |program, plans, asking| {
-        let (steps, span) = plans.half(id, half)?;
-        plan::walk(program, steps, span, &mut facts, asking)
-    });
+    let asked = asking(
+        core,
+        (buf, meta),
+        forwarded,
+        path,
+        |program, plans, asking| {
+            let (steps, span) = plans.half(id, half)?;
+            plan::walk(program, steps, span, &mut facts, asking)
+        },
+    );
     meta.edits = *path.edits();
     meta.marks = meta.edits.marks(meta.marks);
     let lines = path.logs().get(logged..).unwrap_or_default();

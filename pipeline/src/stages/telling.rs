@@ -71,6 +71,10 @@ impl<B, W: Witness<B>> Observer for Telling<'_, B, W> {
         }
     }
 
+    fn hears_every_look(&self) -> bool {
+        W::FOLLOWS
+    }
+
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         self.asking.matched(id, rule);
     }

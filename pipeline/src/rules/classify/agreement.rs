@@ -48,7 +48,7 @@ impl<'p> Seen<'p> {
 }
 
 impl Observer for Seen<'_> {
-    fn looked_at(&mut self, rule: RuleId, look: Look) {
+    fn looked_at(&mut self, rule: RuleId, look: Look, _: &Facts) {
         self.looks.push((rule, look));
     }
 
@@ -351,7 +351,7 @@ fn both_drop_a_packet_that_jumps_too_deep_or_to_nowhere() {
 fn whoever_hears_every_look_hears_of_rules_that_cannot_match() {
     struct Curious(Vec<Look>);
     impl Observer for Curious {
-        fn looked_at(&mut self, _: RuleId, look: Look) {
+        fn looked_at(&mut self, _: RuleId, look: Look, _: &Facts) {
             self.0.push(look);
         }
         fn hears_every_look(&self) -> bool {

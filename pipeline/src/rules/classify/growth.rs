@@ -25,7 +25,7 @@ const ATTEMPTED_PORT: u16 = 61_443;
 struct Looks(usize);
 
 impl Observer for Looks {
-    fn looked_at(&mut self, _: RuleId, _: Look) {
+    fn looked_at(&mut self, _: RuleId, _: Look, _: &Facts) {
         self.0 += 1;
     }
 }

@@ -125,7 +125,7 @@ impl Asked {
 }
 
 /// The rules of a chain that may hold for a packet, from one place on.
-struct Candidates<'p> {
+pub(super) struct Candidates<'p> {
     /// The chain's first rule.
     first: u32,
     /// The first rule not passed yet.

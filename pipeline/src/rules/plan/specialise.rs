@@ -4,9 +4,10 @@ use super::{Asks, END, PLAN_STEPS_MAX, Step};
 use crate::ids::{ChainId, RuleId};
 use crate::policy::{Action, Edit, MarkKind, TableKind};
 use crate::program::Program;
+use crate::rules::classify::Candidates;
 use crate::rules::compiled::CompiledRule;
 use crate::rules::facts::Facts;
-use crate::rules::linear::{Course, JUMP_DEPTH_MAX, STEPS_MAX, Verdict, course};
+use crate::rules::linear::{Course, JUMP_DEPTH_MAX, Reading, STEPS_MAX, Verdict, course};
 
 /// The chains that a flow's packets go through, with what is known of them there.
 #[derive(Debug, Clone, Copy)]
@@ -71,7 +72,7 @@ struct Making<'a> {
     conditional: bool,
     /// Whether some rule of this built-in chain accepts.
     accepts: bool,
-    visited: usize,
+    visited: u32,
 }
 
 impl Making<'_> {
@@ -97,7 +98,8 @@ impl Making<'_> {
         let start = self.steps.len();
         let mut comes_through = true;
         let mut returns = false;
-        for id in self.program.rules.chain(table, chain)?.map(RuleId) {
+        let mut reading = Candidates::open(&self.program.rules, table, chain, &self.facts)?;
+        while let Some(id) = reading.next().map(RuleId) {
             self.visited += 1;
             if self.visited > STEPS_MAX {
                 return None;
