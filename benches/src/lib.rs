@@ -2,6 +2,7 @@
 //! buffers that need no heap.
 
 pub mod process;
+pub mod rules;
 pub mod table;
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -40,7 +41,7 @@ pub const KEY: HashKey = HashKey([
 ]);
 
 /// Where attempts go; the rules of a [`Rig`] are about the ports below.
-const ATTEMPTED_PORT: u16 = 61_443;
+pub const ATTEMPTED_PORT: u16 = 61_443;
 
 /// Bytes an [`InlineBuffer`] holds.
 pub const FRAME_MAX: usize = 128;
@@ -127,7 +128,12 @@ impl Rig {
 
     /// A worker whose table has `places`, under a program with `rules` filter rules.
     pub fn sized(places: usize, rules: usize) -> Self {
-        let program = Arc::new(compile(&policy(rules)));
+        Self::under(places, compile(&policy(rules)))
+    }
+
+    /// A worker whose table has `places`, under this program.
+    pub fn under(places: usize, program: Program) -> Self {
+        let program = Arc::new(program);
         let shared = Arc::new(Shared::new(16, KEY));
         let capacity = Capacity { v4: places, v6: 16 };
         let setup = WorkerSetup {
@@ -227,7 +233,8 @@ fn frame(to: Mac, src: SocketAddr, dst: SocketAddr) -> Option<Vec<u8>> {
         .frame()
 }
 
-fn compile(policy: &Policy) -> Program {
+/// The policy compiled for one worker and the two ports.
+pub fn compile(policy: &Policy) -> Program {
     let port = |mac| PortFacts {
         mac,
         mtu: 1_500,
@@ -244,6 +251,13 @@ fn compile(policy: &Policy) -> Program {
 
 /// Masquerade, an established-accept, and rules that look at ports and do not match.
 fn policy(rules: usize) -> Policy {
+    let mut policy = gateway();
+    filter(&mut policy, rules);
+    policy
+}
+
+/// Two interfaces, a default route and masquerade.
+pub fn gateway() -> Policy {
     let wan = IfaceId(1);
     let iface = |name: &str, port, address: &str| Interface {
         name: name.to_owned(),
@@ -283,7 +297,6 @@ fn policy(rules: usize) -> Policy {
         ..Policy::default()
     };
     masquerade(&mut policy, wan);
-    filter(&mut policy, rules);
     policy
 }
 
@@ -303,14 +316,7 @@ fn filter(policy: &mut Policy, rules: usize) {
     let Some(forward) = chains.iter_mut().find(|chain| chain.name == "forward") else {
         return;
     };
-    let states = StateSet::default()
-        .with(ConnState::Established)
-        .with(ConnState::Related);
-    let known = Matchers {
-        connection_state: Some(is(states)),
-        ..Matchers::default()
-    };
-    forward.rules.push(rule(known, Action::Accept));
+    forward.rules.push(accept_known());
     for port in (0..rules).filter_map(|n| u16::try_from(n % 60_000).ok()) {
         let matchers = Matchers {
             protocol: Some(is(Proto::TCP)),
@@ -319,6 +325,18 @@ fn filter(policy: &mut Policy, rules: usize) {
         };
         forward.rules.push(rule(matchers, Action::Drop));
     }
+}
+
+/// The rule that lets established and related connections pass.
+fn accept_known() -> Rule {
+    let states = StateSet::default()
+        .with(ConnState::Established)
+        .with(ConnState::Related);
+    let known = Matchers {
+        connection_state: Some(is(states)),
+        ..Matchers::default()
+    };
+    rule(known, Action::Accept)
 }
 
 const fn is<T>(value: T) -> Match<T> {

@@ -215,6 +215,12 @@ impl Rules {
         self.span(table, chain)?.index.as_ref()
     }
 
+    /// Every index there is.
+    pub fn indexes(&self) -> impl Iterator<Item = &Index> {
+        let spans = self.chains.iter().flatten();
+        spans.filter_map(|span| span.index.as_ref())
+    }
+
     /// Whether no rule of the table is enabled, so that looking at it would decide nothing.
     pub fn is_idle(&self, table: TableKind) -> bool {
         let mut all = self.all.iter();

@@ -128,11 +128,12 @@ impl Reached {
                         let not = if test.negated { "!" } else { "" };
                         self.note(format!("{not}{} holds", test.name()));
                     }
-                    match rule.action {
-                        Action::Jump(_) => self.note("jump"),
-                        Action::Return => self.note("return"),
-                        Action::Edit(..) => self.note("edit"),
-                        _ => {}
+                    if let Action::Jump(_) = rule.action {
+                        self.note("jump");
+                    } else if let Action::Return = rule.action {
+                        self.note("return");
+                    } else if let Action::Edit(..) = rule.action {
+                        self.note("edit");
                     }
                 }
             }

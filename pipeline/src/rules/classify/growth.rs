@@ -65,8 +65,11 @@ fn host(ip: IpAddr) -> Option<Match<AddressRange>> {
     range(ip, ip)
 }
 
-/// Rule sets as people write them, or as programs do: rule `n` of `of`.
-const SETS: [(&str, fn(usize, usize) -> Matchers); 7] = [
+/// What rule `n` of so many asks.
+type Set = fn(usize, usize) -> Matchers;
+
+/// Rule sets as people write them, or as programs do.
+const SETS: [(&str, Set); 7] = [
     ("ports", |n, _| Matchers {
         protocol: Some(is(Proto::TCP)),
         dst_port: port(n),
@@ -108,7 +111,7 @@ const SETS: [(&str, fn(usize, usize) -> Matchers); 7] = [
 ];
 
 /// So many rules of a set, and one that accepts everything.
-fn chain_of(set: fn(usize, usize) -> Matchers, rules: usize) -> Vec<Rule> {
+fn chain_of(set: Set, rules: usize) -> Vec<Rule> {
     let mut all: Vec<Rule> = (0..rules - 1).map(|n| drops(set(n, rules))).collect();
     all.push(rule(Action::Accept));
     all
@@ -230,7 +233,7 @@ fn the_last_of_the_most_rules_is_found_and_the_first_behind_them_all_is_not() {
 
 #[test]
 fn the_memory_of_an_index_has_a_bound_per_rule_and_field() {
-    let of = |set: fn(usize, usize) -> Matchers| {
+    let of = |set: Set| {
         let program = input(chain_of(set, CHAIN_RULES_MAX));
         let index = program.rules.index(TableKind::Filter, ChainId(0));
         index.map(Index::bytes).unwrap()

@@ -174,7 +174,6 @@ impl Chance {
             out_interface_list: self.asks(often / 2, interface_list),
             marks: self.marks(),
             packet: self.packet_asks(),
-            ..Matchers::default()
         }
     }
 
@@ -275,7 +274,7 @@ impl Chance {
     pub fn facts(&mut self) -> Facts {
         let family = self.family();
         let proto = self.pick(&PROTOCOLS);
-        let port = |c: &mut Self| (proto.has_ports() && c.0 % 16 != 0).then(|| c.pick(&PORTS));
+        let port = |c: &mut Self| (proto.has_ports() && !c.is(6)).then(|| c.pick(&PORTS));
         let is_icmp = proto == Proto::ICMP || proto == Proto::ICMPV6;
         let iface = |c: &mut Self| c.is(80).then(|| IfaceId(c.pick(&INTERFACES)));
         Facts {

@@ -32,7 +32,7 @@ use crate::rules::facts::Facts;
 use crate::rules::linear::{self, Decision, Observer, Reading};
 
 /// How many rules a chain has at least for an index to be quicker than looking at each.
-pub const INDEXED_MIN: usize = 16;
+pub const INDEXED_MIN: usize = 8;
 
 /// Takes a packet through the rules of a chain and whatever chains those jump to.
 ///
