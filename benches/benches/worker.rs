@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use arrayvec::ArrayVec;
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use turnpike_benches::rules::{Attempts, realistic};
 use turnpike_benches::{InlineBuffer, LAN, Rig, attempt, outward};
 use turnpike_pipeline::burst::BURST_MAX;
 use turnpike_pipeline::packet::parse::parse;
@@ -58,21 +59,10 @@ fn attempts(c: &mut Criterion) {
     let syns = |from: u32| -> Frames { (from..).filter_map(attempt).take(BURST_MAX).collect() };
     let mut group = c.benchmark_group("syn");
     group.throughput(Throughput::Elements(BURST_MAX as u64));
-    for rules in [10_usize, 1_000] {
+    for rules in [10, 100, 1_000, 10_000] {
+        let mut attempts = Attempts::under(&realistic(rules));
         group.bench_function(format!("opens, {rules} rules"), |b| {
-            b.iter_batched(
-                || {
-                    // A first packet takes what is taken once: the port space, for one.
-                    let mut rig = Rig::sized(4_096, rules);
-                    rig.run(LAN, &mut syns(0));
-                    (rig, syns(64))
-                },
-                |(mut rig, mut frames)| {
-                    assert_eq!(rig.run(LAN, &mut frames), BURST_MAX, "every one is opened");
-                    rig
-                },
-                BatchSize::LargeInput,
-            );
+            b.iter_custom(|bursts| (0..bursts).map(|_| attempts.burst()).sum());
         });
     }
     let mut rig = Rig::sized(1 << 16, 1_000);

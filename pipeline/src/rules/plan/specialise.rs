@@ -98,13 +98,10 @@ impl Making<'_> {
         let start = self.steps.len();
         let mut comes_through = true;
         let mut returns = false;
-        let mut reading = Candidates::open(&self.program.rules, table, chain, &self.facts)?;
-        while let Some(id) = reading.next().map(RuleId) {
-            self.visited += 1;
-            if self.visited > STEPS_MAX {
-                return None;
-            }
-            let program = self.program;
+        let program = self.program;
+        // Marks, which may come to be unsure, are not among what candidates are chosen by.
+        let mut rules = Candidates::open(&program.rules, table, chain, &self.facts)?;
+        while let Some(id) = self.next(&mut rules)? {
             let rule = program.rules.find(id)?;
             let Some(asks) = self.left_to_ask(rule) else {
                 continue;
@@ -141,6 +138,14 @@ impl Making<'_> {
         }
         self.settle(start, end_of_chain(depth))?;
         Some(comes_through || returns)
+    }
+
+    /// The next rule that may hold; `None` beyond the limit of rules for one packet.
+    fn next(&mut self, rules: &mut Candidates<'_>) -> Option<Option<RuleId>> {
+        let from = rules.at();
+        let next = rules.next();
+        self.visited += rules.at() - from;
+        (self.visited <= STEPS_MAX).then_some(next.map(RuleId))
     }
 
     /// What has to be asked of each packet for the rule to match; `None` if it never does.
