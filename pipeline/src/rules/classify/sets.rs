@@ -1,9 +1,9 @@
 //! Sets of rules of one chain as trees of words that share what they have in common.
 //!
-//! A [`Row`] is a set of places in a chain. Along one field of a packet two neighbouring sets differ
-//! in a rule or two, so all but the changed nodes of their trees are the same ones: a set costs what
-//! it changes, not what it holds. Any part without a member is number 0, [`NOBODY`], so that whole
-//! parts are passed over at a glance.
+//! A [`Row`] is a set of places in a chain. Along one field of a packet two neighbouring sets
+//! differ in a rule or two, so all but the changed nodes of their trees are the same ones: a set
+//! costs what it changes, not what it holds. Any part without a member is number 0, [`NOBODY`], so
+//! that whole parts are passed over at a glance.
 
 use hashbrown::HashMap;
 
