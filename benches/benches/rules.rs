@@ -2,7 +2,8 @@
 //!
 //! Prints what it measures and exits 1 where a promise is broken: with 10,000 rules a new
 //! connection costs at most twice what it costs with 10, and so does an established packet under
-//! raw; 10,000 rules are compiled in 200 ms and 65,536 in 2 s, and take no more memory than is said.
+//! raw; 10,000 rules are compiled in 200 ms and 65,536 in 2 s, and take no more memory than is
+//! said.
 
 #![allow(
     clippy::print_stdout,
