@@ -150,3 +150,6 @@ fn compile(policy: &Policy) -> Program {
     };
     Program::compile(policy, &context)
 }
+
+#[cfg(test)]
+mod agreement;
