@@ -1,8 +1,9 @@
 //! Log events: what a rule with `log` says of a packet, as plain data, and how many are made.
 //!
 //! A line reads as RouterOS prints it; the rule's place and the receiving station's address come
-//! last, where nobody who takes such lines apart trips over them. What cannot be known (the way out
-//! of a packet to the gateway, the sender's station of one that it makes) is `(unknown 0)` or absent.
+//! last, where nobody who takes such lines apart trips over them. What cannot be known (the way
+//! out of a packet to the gateway, the station of a packet that it makes) is `(unknown 0)` or
+//! absent.
 
 use std::fmt;
 use std::net::IpAddr;

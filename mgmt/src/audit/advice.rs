@@ -49,9 +49,9 @@ pub fn on(subject: &Subject<'_>, reach: &Reach) -> Vec<Finding> {
             continue;
         }
         if subject.untrusted.contains(&pair.from) {
-            advice.from_outside(*pair, hits);
+            advice.outsiders(*pair, hits);
         } else {
-            advice.from_inside(*pair, hits);
+            advice.insiders(*pair, hits);
         }
     }
     advice.rejects();
@@ -89,7 +89,7 @@ impl Advice<'_> {
         self.reach.cast.speeches.get(index)
     }
 
-    fn from_outside(&mut self, pair: Pair, hits: &BTreeMap<usize, Hit>) {
+    fn outsiders(&mut self, pair: Pair, hits: &BTreeMap<usize, Hit>) {
         if let Zone::Behind(iface) = pair.to
             && self.subject.untrusted.contains(&iface)
         {
@@ -103,8 +103,7 @@ impl Advice<'_> {
         let open = self.open(pair, hits, &from, &to);
         self.by_source_port(hits, &from, &to);
         // What is told together: the same concern about the same rule.
-        let mut told: BTreeMap<(Severity, &str, Option<RuleId>), (Vec<String>, &str)> =
-            BTreeMap::new();
+        let mut told: BTreeMap<_, (Vec<String>, &str)> = BTreeMap::new();
         for (index, hit) in hits {
             let Some(speech) = self.speech(*index) else {
                 continue;
@@ -216,7 +215,7 @@ impl Advice<'_> {
         })
     }
 
-    fn from_inside(&mut self, pair: Pair, hits: &BTreeMap<usize, Hit>) {
+    fn insiders(&mut self, pair: Pair, hits: &BTreeMap<usize, Hit>) {
         if pair.to != Zone::Gateway {
             return;
         }

@@ -229,7 +229,7 @@ fn receivers(subject: &Subject<'_>, known: &Known) -> Vec<IpAddr> {
         found.extend([range.first, range.last]);
     }
     let mut seen = BTreeSet::new();
-    found.retain(|ip| seen.insert(*ip));
+    found.retain(|ip| !ip.is_unspecified() && !ip.is_loopback() && seen.insert(*ip));
     found.truncate(ADDRESSES_MAX);
     found
 }
@@ -259,7 +259,11 @@ fn far_away(family: IpFamily) -> impl Iterator<Item = IpAddr> {
     })
 }
 
+/// Whether a station may be behind this interface that has this address.
 fn is_behind(program: &Program, ip: IpAddr, iface: IfaceId) -> bool {
+    if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST {
+        return false;
+    }
     matches!(program.fib.lookup(ip), Some(NextHop::Neighbour { iface: by, .. }) if by == iface)
 }
 

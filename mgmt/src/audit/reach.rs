@@ -84,7 +84,8 @@ pub fn explore(subject: &Subject<'_>) -> Reach {
     for sender in &cast.senders {
         let family = IpFamily::of(sender.address);
         for (index, speech) in cast.speeches.iter().enumerate() {
-            let receivers = cast.receivers.iter().copied();
+            let others = cast.receivers.iter().filter(|ip| **ip != sender.address);
+            let receivers = others.copied();
             let same = receivers.filter(|ip| IpFamily::of(*ip) == family && speech.fits(family));
             for receiver in same {
                 let call = Call {

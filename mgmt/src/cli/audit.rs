@@ -12,8 +12,8 @@ use crate::report::{Audit, Finding, Reachable, Service, Severity};
 #[command(after_help = "\
 Connections are imagined from everybody whom the rules tell apart to every place and service they \
 tell apart, and judged by the rules as packets are. Ratings: Y more or less safe, N unsafe, - safe \
-only towards chosen servers, ? depends. What a rate, a count or a packet's inside decides is taken to \
-let in.")]
+only towards chosen servers, ? depends. What a rate, a count or a packet's inside decides is taken \
+to let in.")]
 pub(super) struct Args {
     /// The configuration
     file: PathBuf,
