@@ -161,6 +161,10 @@ impl Store {
     }
 
     fn apply(&mut self, index: usize, menu: &str, verb: Verb, words: &[Word], report: &mut Report) {
+        if menu.is_empty() {
+            report.left_out(index, "it does not say which menu it is for");
+            return;
+        }
         let known = SINGLE.contains(&menu) || GIVEN.contains(&menu) || LISTS.contains(&menu);
         if !known && menu != EVERY_INTERFACE {
             self.remember(menu, verb, words);

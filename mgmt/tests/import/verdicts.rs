@@ -186,7 +186,7 @@ fn play(name: &str, yaml: &str, lines: &[Line<'_>]) {
             row["index"].as_u64().unwrap(),
         );
         let line = expected[&key];
-        if row["verdict"] != line.verdict || row["out"].as_str() != line.out {
+        if ended(&row) != line.verdict || row["out"].as_str() != line.out {
             wrong.push(format!("{}: {row}", line.text));
         }
         if let (Some(ends), Some(out)) = (&line.ends, line.out)
@@ -196,6 +196,14 @@ fn play(name: &str, yaml: &str, lines: &[Line<'_>]) {
         }
     }
     assert!(wrong.is_empty(), "{name}:\n{}\n{yaml}", wrong.join("\n"));
+}
+
+/// A packet that a replay has nobody to give to had come as far as the gateway itself.
+fn ended(row: &serde_json::Value) -> &str {
+    match row["reason"].as_str() {
+        Some("no-listener") => "local",
+        Some(_) | None => row["verdict"].as_str().unwrap(),
+    }
 }
 
 /// Source and destination of every frame that an interface sent.
