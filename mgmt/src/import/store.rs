@@ -309,16 +309,10 @@ fn target(words: &[Word]) -> Result<(Target, &[Word]), String> {
         .first()
         .ok_or("it does not say which item is meant".to_owned())?;
     match first.key.as_deref() {
-        None | Some("numbers" | ".id") => {
-            let value = match &first.value {
-                Value::Script(text) => {
-                    let bracket = text.find('[').and_then(|at| text.get(at..));
-                    Value::Script(bracket.unwrap_or(text).to_owned())
-                }
-                Value::Plain(_) | Value::Quoted(_) => first.value.clone(),
-            };
-            Ok((Target::read(&value)?, words.get(1..).unwrap_or_default()))
-        }
+        None | Some("numbers" | ".id") => Ok((
+            Target::read(&first.value)?,
+            words.get(1..).unwrap_or_default(),
+        )),
         Some(_) => Err("it does not say which item is meant".to_owned()),
     }
 }

@@ -8,15 +8,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, SocketAddr};
+use std::process::Command;
 
 use turnpike_engine::pcap::{CaptureFile, CaptureWriter, Precision, Stamp};
-use turnpike_engine::replay::{Checksums, Entry, Input, ReplayConfig, Resolution, Sides, run};
 use turnpike_mgmt::import::{Report, routeros};
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::packet::headers::{TCP_ACK, TCP_SYN};
 use turnpike_pipeline::packet::parse::inspect;
 
-use super::{accepted, examples, golden};
+use super::{examples, golden};
 
 /// One line of a table.
 struct Line<'a> {
@@ -32,14 +32,16 @@ struct Line<'a> {
 #[test]
 fn packets_meet_what_the_manual_says() {
     let mut shown = 0;
+    let mut wrong = Vec::new();
     for (name, text) in examples() {
         let imported = routeros(&text, &name).unwrap();
         let table = fs::read_to_string(golden(&format!("{name}.packets"))).unwrap();
         let lines = read(&table, &imported.report);
         assert!(lines.len() >= 4, "{name}");
         shown += lines.len();
-        play(&name, &imported.yaml, &lines);
+        wrong.extend(play(&name, &imported.yaml, &lines));
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(shown >= 60, "{shown} packets");
 }
 
@@ -141,7 +143,8 @@ fn craft(words: &[&str]) -> Option<Craft> {
     })
 }
 
-fn play(name: &str, yaml: &str, lines: &[Line<'_>]) {
+/// Replays a table through an imported configuration; what came out otherwise.
+fn play(name: &str, yaml: &str, lines: &[Line<'_>]) -> Vec<String> {
     let dir = tempfile::tempdir().unwrap();
     let mut captures: BTreeMap<&str, CaptureWriter<Vec<u8>>> = BTreeMap::new();
     let mut index: BTreeMap<&str, u64> = BTreeMap::new();
@@ -156,27 +159,21 @@ fn play(name: &str, yaml: &str, lines: &[Line<'_>]) {
         *number += 1;
         expected.insert((line.interface.to_owned(), *number), line);
     }
-    let mut inputs = Vec::new();
+    let config = dir.path().join("t.yaml");
+    let out_dir = dir.path().join("out");
+    fs::write(&config, yaml).unwrap();
+    let mut replay = Command::new(env!("CARGO_BIN_EXE_turnpike"));
+    replay.arg("replay").arg("--config").arg(&config);
+    replay.arg("--out-dir").arg(&out_dir);
     for (interface, writer) in captures {
         let path = dir.path().join(format!("{interface}.pcap"));
         fs::write(&path, writer.finish().unwrap()).unwrap();
-        inputs.push(Input {
-            entry: Entry::Interface(interface.to_owned()),
-            path,
-        });
+        replay
+            .arg("--in")
+            .arg(format!("{interface}={}", path.display()));
     }
-    let out_dir = dir.path().join("out");
-    run(ReplayConfig {
-        policy: accepted(yaml).policy,
-        max_entries: 4_096,
-        inputs,
-        out_dir: out_dir.clone(),
-        seed: 1,
-        checksums: Checksums::Keep,
-        sides: Sides::Both,
-        resolution: Resolution::Assume,
-    })
-    .unwrap();
+    let output = replay.output().unwrap();
+    assert!(output.status.success(), "{name}: {output:?}");
     let verdicts = fs::read_to_string(out_dir.join("verdicts.jsonl")).unwrap();
     let mut wrong = Vec::new();
     for row in verdicts.lines() {
@@ -187,15 +184,18 @@ fn play(name: &str, yaml: &str, lines: &[Line<'_>]) {
         );
         let line = expected[&key];
         if ended(&row) != line.verdict || row["out"].as_str() != line.out {
-            wrong.push(format!("{}: {row}", line.text));
+            wrong.push(format!("{name}: {}: {row}", line.text));
         }
         if let (Some(ends), Some(out)) = (&line.ends, line.out)
             && !sent(&out_dir.join(format!("{out}.pcap"))).contains(ends)
         {
-            wrong.push(format!("{}: nothing left with these ends", line.text));
+            wrong.push(format!(
+                "{name}: {}: nothing left with these ends",
+                line.text
+            ));
         }
     }
-    assert!(wrong.is_empty(), "{name}:\n{}\n{yaml}", wrong.join("\n"));
+    wrong
 }
 
 /// A packet that a replay has nobody to give to had come as far as the gateway itself.
