@@ -1,4 +1,9 @@
 # The management port of the API (8728) for those who manage, and for nobody else too often.
+/ip address
+add address=10.5.101.1/24 interface=lan
+add address=203.0.113.2/24 interface=wan
+/ip route
+add gateway=203.0.113.1
 /ip firewall address-list
 add list=managers address=10.5.101.0/24 comment="the office"
 add list=managers address=10.0.0.5 timeout=1h

@@ -291,7 +291,7 @@ impl<'a> Lexer<'a> {
             draft.bytes.push(b'"');
             return;
         }
-        draft.script |= c == '$' && next.is_some_and(begins_a_name);
+        draft.script |= c == '$' && next.is_some_and(|c| begins_a_name(c) || c == '"');
         draft.push(c);
     }
 
@@ -446,7 +446,8 @@ impl Draft {
     fn into_word(self, raw: &str) -> Option<Word> {
         let text = self.text();
         let value = if self.script {
-            Value::Script(one_line(raw))
+            let behind = self.key.as_ref().and_then(|_| raw.split_once(['=', '~']));
+            Value::Script(one_line(behind.map_or(raw, |(_, value)| value)))
         } else if self.quoted {
             Value::Quoted(text)
         } else {
@@ -465,7 +466,7 @@ impl Draft {
 }
 
 fn begins_a_name(c: char) -> bool {
-    c.is_ascii_alphabetic() || c == '"' || c == '('
+    c.is_ascii_alphabetic() || c == '('
 }
 
 /// Where, in a line, the blank before the next `property=` is.
@@ -605,8 +606,8 @@ mod tests {
             [
                 "set",
                 "script [find comment=\"a ] b\"]",
-                "x=script x=$y",
-                "z=script z=\"$w\"",
+                "x=script $y",
+                "z=script \"$w\"",
                 "v=<a$>"
             ]
         );

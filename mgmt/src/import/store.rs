@@ -161,6 +161,10 @@ impl Store {
     }
 
     fn apply(&mut self, index: usize, menu: &str, verb: Verb, words: &[Word], report: &mut Report) {
+        if menu.is_empty() {
+            report.left_out(index, "it does not say which menu it is for");
+            return;
+        }
         let known = SINGLE.contains(&menu) || GIVEN.contains(&menu) || LISTS.contains(&menu);
         if !known && menu != EVERY_INTERFACE {
             self.remember(menu, verb, words);
@@ -305,16 +309,10 @@ fn target(words: &[Word]) -> Result<(Target, &[Word]), String> {
         .first()
         .ok_or("it does not say which item is meant".to_owned())?;
     match first.key.as_deref() {
-        None | Some("numbers" | ".id") => {
-            let value = match &first.value {
-                Value::Script(text) => {
-                    let bracket = text.find('[').and_then(|at| text.get(at..));
-                    Value::Script(bracket.unwrap_or(text).to_owned())
-                }
-                Value::Plain(_) | Value::Quoted(_) => first.value.clone(),
-            };
-            Ok((Target::read(&value)?, words.get(1..).unwrap_or_default()))
-        }
+        None | Some("numbers" | ".id") => Ok((
+            Target::read(&first.value)?,
+            words.get(1..).unwrap_or_default(),
+        )),
         Some(_) => Err("it does not say which item is meant".to_owned()),
     }
 }
