@@ -90,9 +90,10 @@ load_through_reloads() {
   local reloads=$1 before lost explained report
   step "16 iperf3 streams and $((FLOW_PORTS * FLOW_SOURCES)) UDP flows"
   flows_start
-  # They run until the rig goes; what they move is read from the gateway.
+  # They run until they are ended; what they move is read from the gateway.
   spawn "$CLIENT" "$RIG_DIR/streams.log" iperf3 --client "$SERVER4" --port "${IPERF_PORTS[0]}" \
     --parallel 16 --bitrate "$STREAMS_RATE" --time 0
+  STREAMS_PID=$SPAWNED
   wait_for 10 load_stands 16 || fail "the iperf3 streams did not start"
   load_table >"$RIG_DIR/table.before"
   before=$(wc -l <"$RIG_DIR/table.before")
@@ -126,6 +127,8 @@ load_through_reloads() {
   equal "iperf3 streams that still move data" \
     "$(join "$RIG_DIR/streams.before" "$RIG_DIR/streams.after" | awk '$3 > $2 + 10000' | wc -l)" 16
   ok "16 iperf3 streams still move data"
+  kill "$STREAMS_PID"
+  wait_for 10 gone "$STREAMS_PID" || fail "iperf3 did not end"
 }
 
 # stream_bytes: the client's end of each iperf3 connection, and how much it has sent.
