@@ -59,6 +59,7 @@ pub enum ClientError {
 #[derive(Debug, Clone)]
 pub struct Client {
     path: PathBuf,
+    patience: Duration,
 }
 
 impl Client {
@@ -66,7 +67,14 @@ impl Client {
     pub fn new(path: &Path) -> Self {
         Self {
             path: path.to_owned(),
+            patience: PATIENCE,
         }
+    }
+
+    /// The same client, which waits so long for an answer.
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Asks for `target` and reads the answer as JSON.
@@ -111,7 +119,7 @@ impl Client {
         target: &str,
         mut take: impl FnMut(&str) -> ControlFlow<()>,
     ) -> Result<(), ClientError> {
-        let asking = tokio::time::timeout(PATIENCE, self.send(Method::GET, target));
+        let asking = tokio::time::timeout(self.patience, self.send(Method::GET, target));
         let response = asking.await.map_err(|_| self.broken(TOO_LONG))??;
         let status = response.status();
         let mut body = response.into_body();
@@ -149,7 +157,9 @@ impl Client {
     fn ask<T: DeserializeOwned>(&self, method: Method, target: &str) -> Result<T, ClientError> {
         let (status, body) = self
             .runtime()?
-            .block_on(async { tokio::time::timeout(PATIENCE, self.exchange(method, target)).await })
+            .block_on(async {
+                tokio::time::timeout(self.patience, self.exchange(method, target)).await
+            })
             .map_err(|_| self.broken(TOO_LONG))??;
         if !status.is_success() {
             return Err(refusal(status, &body));

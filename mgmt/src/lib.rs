@@ -14,6 +14,7 @@ pub mod client;
 pub mod config;
 pub mod daemon;
 pub mod daytime;
+pub mod difference;
 pub mod explain;
 pub mod filter;
 pub mod import;

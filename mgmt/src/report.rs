@@ -5,6 +5,7 @@
 
 mod audit;
 mod logs;
+mod reload;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,10 @@ use crate::problem::Problem;
 
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
+pub use reload::{
+    Affected, Confirmed, Difference, DryRun, Effect, Effects, ListChange, MovedRule, NeverMatch,
+    Reloaded, Reloads, RulePlace, Setting,
+};
 
 /// `/v1/status`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
@@ -97,18 +102,6 @@ pub struct Pool {
     pub size: u64,
     /// Connections that found no port, for which they were dropped.
     pub exhausted: u64,
-}
-
-/// How reloads went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct Reloads {
-    /// Reloads that took effect.
-    pub done: u64,
-    /// Reloads that were refused.
-    pub refused: u64,
-    /// When the present configuration took effect, in seconds since 1970.
-    pub loaded_at: u64,
 }
 
 /// An interface.
@@ -485,20 +478,6 @@ pub struct ConfigInEffect {
     pub generation: u32,
     /// The configuration as YAML, as it was when it was loaded.
     pub yaml: String,
-}
-
-/// The answer to `/v1/reload` if it took effect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct Reloaded {
-    /// The generation that now judges packets.
-    pub generation: u32,
-    /// Whether every worker has taken it over already.
-    pub adopted: bool,
-    /// What looks wrong in the new configuration, as lines.
-    pub warnings: Vec<String>,
-    /// One line about the new configuration.
-    pub summary: String,
 }
 
 /// The answer to anything that failed.

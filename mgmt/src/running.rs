@@ -1,15 +1,19 @@
 //! A running gateway as management sees it.
 
+use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::states::STATE_NAMES;
 use turnpike_engine::mailbox::AskError;
 use turnpike_pipeline::policy::TableKind;
 
+use crate::config::Switch;
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Connections, Failed, Lists, Log, LogLine, Reloaded, Rules, Status,
+    ConfigInEffect, Confirmed, Connections, DryRun, Failed, Lists, Log, LogLine, Reloaded, Rules,
+    Status,
 };
 use crate::watch::Watching;
 
@@ -59,7 +63,17 @@ pub trait Running: Send + Sync + 'static {
     ///
     /// # Errors
     /// Why the old configuration stays.
-    fn reload(&self) -> Result<Reloaded, Refusal>;
+    fn reload(&self, options: &ReloadOptions) -> Result<Reloaded, Refusal>;
+    /// What loading `file`, or the configuration file again, would change.
+    ///
+    /// # Errors
+    /// The file is wrong, or a worker does not answer.
+    fn dry_run(&self, file: Option<&Path>) -> Result<DryRun, Refusal>;
+    /// Keeps the configuration that waits to be confirmed.
+    ///
+    /// # Errors
+    /// None does.
+    fn confirm_reload(&self) -> Result<Confirmed, Refusal>;
 }
 
 /// Which lines of the log are wanted.
@@ -90,13 +104,50 @@ impl LogWanted {
     }
 }
 
-/// Why a reload changed nothing.
+/// The longest that a reload can wait to be confirmed.
+pub const CONFIRM_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What a reload is asked for besides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReloadOptions {
+    /// Whether the connections that would be refused if opened now are ended.
+    pub cut_refused: Switch,
+    /// Take it back unless it is confirmed within this time, at most [`CONFIRM_MAX`].
+    pub confirm_within: Option<Duration>,
+}
+
+impl Default for ReloadOptions {
+    fn default() -> Self {
+        Self {
+            cut_refused: Switch::Off,
+            confirm_within: None,
+        }
+    }
+}
+
+/// Why a reload was not done as asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     /// The file is wrong.
     Invalid(Failed),
     /// It changes what is fixed at start.
     StartOnly(Failed),
+    /// It cannot be done now: another waits to be confirmed, or none does, or the gateway stops.
+    NotNow(Failed),
+    /// A worker did not answer.
+    Unfinished(Failed),
+}
+
+impl Refusal {
+    /// What is said about it.
+    pub const fn failed(&self) -> &Failed {
+        match self {
+            Self::Invalid(failed)
+            | Self::StartOnly(failed)
+            | Self::NotNow(failed)
+            | Self::Unfinished(failed) => failed,
+        }
+    }
 }
 
 /// Why a question about connections has no answer.

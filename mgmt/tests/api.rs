@@ -6,7 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::ops::ControlFlow;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -19,10 +19,10 @@ use turnpike_mgmt::client::{Client, ClientError};
 use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
-    AddressList, ConfigInEffect, ConfigProblem, Connection, Connections, Counted, Drops, Failed,
-    Flushed, Lists, Log, LogLine, Reloaded, Rule, Rules, Status,
+    AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
+    DryRun, Failed, Flushed, Lists, Log, LogLine, Reloaded, Rule, Rules, Status,
 };
-use turnpike_mgmt::running::{LogWanted, Refusal, Running, Unanswered};
+use turnpike_mgmt::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
 use turnpike_mgmt::watch::{Hub, Watching};
 use turnpike_pipeline::policy::TableKind;
 
@@ -140,7 +140,21 @@ impl Running for MadeUp {
         }
     }
 
-    fn reload(&self) -> Result<Reloaded, Refusal> {
+    fn dry_run(&self, file: Option<&Path>) -> Result<DryRun, Refusal> {
+        Ok(DryRun {
+            config: file.map_or("its own".to_owned(), |file| file.display().to_string()),
+            ..DryRun::default()
+        })
+    }
+
+    fn confirm_reload(&self) -> Result<Confirmed, Refusal> {
+        Err(Refusal::NotNow(Failed {
+            error: "no reload waits".into(),
+            problems: Vec::new(),
+        }))
+    }
+
+    fn reload(&self, options: &ReloadOptions) -> Result<Reloaded, Refusal> {
         let failed = |error: &str| Failed {
             error: error.into(),
             problems: vec![ConfigProblem {
@@ -156,6 +170,8 @@ impl Running for MadeUp {
             1 => Err(Refusal::StartOnly(failed("engine.workers cannot change"))),
             _ => Ok(Reloaded {
                 generation: 2,
+                ended: options.cut_refused.is_on().then_some(7),
+                confirm_within_seconds: options.confirm_within.map(|within| within.as_secs()),
                 ..Reloaded::default()
             }),
         }
@@ -327,6 +343,51 @@ fn a_refused_reload_says_why_and_a_good_one_says_what_is_in_effect() {
     );
     assert!(conflict.starts_with("HTTP/1.1 409 "), "{conflict}");
     assert_eq!(client.post::<Reloaded>("/v1/reload").unwrap().generation, 2);
+}
+
+#[test]
+fn a_reload_is_asked_for_its_options_and_for_nothing_that_contradicts_itself() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    for _ in 0..2 {
+        client.post::<Reloaded>("/v1/reload").unwrap_err();
+    }
+    let plain: Reloaded = client.post("/v1/reload?dry-run=no").unwrap();
+    assert_eq!((plain.ended, plain.confirm_within_seconds), (None, None));
+    let both: Reloaded = client
+        .post("/v1/reload?cut-refused=yes&confirm=1m30s")
+        .unwrap();
+    assert_eq!(
+        (both.ended, both.confirm_within_seconds),
+        (Some(7), Some(90))
+    );
+    let named: DryRun = client
+        .post("/v1/reload?dry-run=yes&file=/etc/x%20y")
+        .unwrap();
+    assert_eq!(named.config, "/etc/x y");
+    let own: DryRun = client.post("/v1/reload?dry-run=yes").unwrap();
+    assert_eq!(own.config, "its own");
+    for (query, status, word) in [
+        ("dry-run=perhaps", 400, "dry-run: `perhaps`"),
+        ("dry-run=yes&cut-refused=yes", 400, "stand alone"),
+        ("dry-run=yes&confirm=60s", 400, "stand alone"),
+        ("dry-run=yes&confirmed=yes", 400, "stand alone"),
+        ("confirmed=yes&cut-refused=yes", 400, "stand alone"),
+        ("file=/etc/x", 400, "dry-run=yes"),
+        ("confirm=soon", 400, "confirm: `soon`"),
+        ("confirm=0s", 400, "between 1s and 1d"),
+        ("confirm=2d", 400, "between 1s and 1d"),
+        ("undo=yes", 400, "undo"),
+        ("confirmed=yes", 409, "no reload waits"),
+    ] {
+        let answer = raw(
+            &server,
+            &format!("POST /v1/reload?{query} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+        );
+        let wanted = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&wanted), "{query}: {answer}");
+        assert!(answer.contains(word), "{query}: {answer}");
+    }
 }
 
 #[test]

@@ -110,6 +110,16 @@ impl Program {
         }
     }
 
+    /// Compiles a policy that was left for another and comes back: `context.previous` is its old
+    /// program, whose counters and pools go on, and `left` the one that ran meanwhile, whose
+    /// numbers for rules and marks nobody else gets.
+    pub fn compile_back(policy: &Policy, context: &CompileContext<'_>, left: &Self) -> Self {
+        let mut program = Self::compile(policy, context);
+        program.lasting.leave_out(&left.lasting);
+        program.marks = MarkNumbers::build(&policy.marks, Some(&left.marks));
+        program
+    }
+
     /// The rule's name as people are told it: `table/chain/N file:line`, `None` for no such rule.
     pub fn rule_name(&self, rule: RuleId) -> Option<String> {
         self.rules.find(rule).map(ToString::to_string)
@@ -298,6 +308,43 @@ mod tests {
         drop((first, second));
         assert_eq!(third.rule_counts(RuleId(0)), one);
         assert_eq!(third.rule_counts(RuleId(1)), Counts::default());
+    }
+
+    #[test]
+    fn a_program_that_comes_back_goes_on_counting_and_shares_no_number() {
+        let counted = |packets| Counts { packets, bytes: 0 };
+        let add = |program: &Program, rule, packets| {
+            let counters = program.rule_counters(WorkerId(0)).unwrap();
+            counters.add(RuleId(rule), counted(packets));
+        };
+        let marks = |mut policy: Policy, names: &[&str]| {
+            policy.marks = names.iter().map(ToString::to_string).collect();
+            policy
+        };
+        let policy = marks(forward(&["a", "b"]), &["one"]);
+        let old = compile(&policy);
+        add(&old, 0, 1);
+        add(&old, 1, 2);
+        let tried = compile_after(&marks(forward(&["b", "x"]), &["two"]), Some(&old));
+        add(&tried, 0, 10);
+        let ports = crate::testing::ports();
+        let context = CompileContext {
+            generation: Generation(3),
+            workers: 1,
+            ports: &ports,
+            previous: Some(&old),
+        };
+        let back = Program::compile_back(&policy, &context, &tried);
+        assert_eq!(back.rule_counts(RuleId(0)), counted(1), "it was not there");
+        assert_eq!(back.rule_counts(RuleId(1)), counted(12));
+        let wan = [203, 0, 113, 2];
+        let (before, after) = (old.pools4.ports(wan), back.pools4.ports(wan));
+        assert!(Arc::ptr_eq(before.unwrap(), after.unwrap()));
+        let next = compile_after(&marks(forward(&["y"]), &["three"]), Some(&back));
+        let taken = tried.lasting.number(RuleId(1));
+        assert_ne!(next.lasting.number(RuleId(0)), taken);
+        assert_eq!(next.marks.named("three"), Some(3));
+        assert_eq!(next.marks.named("two"), Some(2));
     }
 
     #[test]

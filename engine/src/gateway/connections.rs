@@ -5,9 +5,12 @@
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::events::{Cause, Journals};
-use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::ids::{Direction, FlowRef, WorkerId};
+use turnpike_conntrack::table::{Connection, Table};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
+use turnpike_conntrack::tuple::Family;
+use turnpike_pipeline::rehearsal::Entrance;
 use turnpike_pipeline::worker::Worker;
 
 pub use turnpike_conntrack::walk::{AnyConnection, AnyFlow};
@@ -55,6 +58,56 @@ pub struct Tally {
     pub connections: usize,
     /// Where the next piece begins, `None` at the end.
     pub next: Option<Cursor>,
+}
+
+/// A connection with where its packets come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Surveyed {
+    /// The connection.
+    pub connection: AnyConnection,
+    /// Where its packets come in, by direction, in the numbers of the program that judged it last.
+    pub entrances: [Entrance; 2],
+}
+
+/// A piece of a worker's connections, as a rehearsal wants them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    /// The connections.
+    pub connections: Vec<Surveyed>,
+    /// Where the next piece begins, `None` at the end.
+    pub next: Option<Cursor>,
+}
+
+/// Where the packets of a connection come in.
+fn entrances(tables: &Conntrack, connection: &AnyConnection) -> [Entrance; 2] {
+    [Direction::Original, Direction::Reply].map(|direction| {
+        let flow = |id| FlowRef { id, direction };
+        Entrance::of(&match connection.flow() {
+            AnyFlow::V4(id) => tables.v4.cached(flow(id)),
+            AnyFlow::V6(id) => tables.v6.cached(flow(id)),
+        })
+    })
+}
+
+/// Whether the connection that was seen is still there, and not another in its place.
+fn is_there<F: Family>(table: &Table<F>, seen: &Connection<F>, now: Tick) -> bool {
+    table
+        .connection(seen.id, now)
+        .is_some_and(|found| (found.pair, found.start_secs) == (seen.pair, seen.start_secs))
+}
+
+/// Ends those of `seen` that are still there.
+fn end(tables: &mut Conntrack, seen: &[AnyConnection], cause: Cause, now: Tick) -> usize {
+    let mut ended = 0;
+    for connection in seen {
+        match connection {
+            AnyConnection::V4(c) if is_there(&tables.v4, c, now) => tables.v4.end(c.id, cause),
+            AnyConnection::V6(c) if is_there(&tables.v6, c, now) => tables.v6.end(c.id, cause),
+            AnyConnection::V4(_) | AnyConnection::V6(_) => continue,
+        }
+        ended += 1;
+    }
+    ended
 }
 
 /// Shows `limit` places of the tables from `cursor` on; where the next ones begin.
@@ -152,6 +205,40 @@ impl Gateway {
     ) -> Result<Tally, AskError> {
         let now = self.clock.now();
         self.ask_worker(worker, move |worker| flush(worker, cursor, now, filter))
+    }
+
+    /// A piece of a worker's connections with where their packets come in, from `cursor` on.
+    pub fn survey(&self, worker: WorkerId, cursor: Cursor) -> Result<Survey, AskError> {
+        let now = self.clock.now();
+        let mut connections = Vec::with_capacity(WALK_MAX);
+        self.ask_worker(worker, move |worker| {
+            let tables = worker.conntrack();
+            let next = walk(tables, cursor, WALK_MAX, now, |connection| {
+                connections.push(Surveyed {
+                    connection,
+                    entrances: entrances(tables, &connection),
+                });
+            });
+            Survey { connections, next }
+        })
+    }
+
+    /// Ends connections of a worker that a reload does not want any more, at most [`FLUSH_MAX`] at
+    /// a time: those of `seen` that are still there. Nothing is sent to their ends.
+    pub fn end_refused(
+        &self,
+        worker: WorkerId,
+        seen: Vec<AnyConnection>,
+    ) -> Result<usize, AskError> {
+        let now = self.clock.now();
+        let (ended, seen) = self.ask_worker(worker, move |worker| {
+            let few = seen.get(..FLUSH_MAX).unwrap_or(&seen);
+            let ended = end(worker.conntrack_mut(), few, Cause::Reload, now);
+            (ended, seen)
+        })?;
+        // Given back here, and not on the worker.
+        drop(seen);
+        Ok(ended)
     }
 
     /// How many connections each family of a worker holds: IPv4, IPv6.

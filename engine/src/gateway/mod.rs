@@ -28,7 +28,9 @@ use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 pub use crate::exchange::RingSizes;
 pub use config::{GatewayConfig, PacketMemory, PortSpec, StartError};
-pub use connections::{AnyConnection, AnyFlow, Cursor, FLUSH_MAX, Page, Tally, WALK_MAX};
+pub use connections::{
+    AnyConnection, AnyFlow, Cursor, FLUSH_MAX, Page, Survey, Surveyed, Tally, WALK_MAX,
+};
 pub use status::{Expectations, LogLosses, PortStatus, SlowPathStatus, Status, WorkerStatus};
 
 use crate::clock::Clock;
@@ -195,6 +197,11 @@ impl Gateway {
     /// Waits until every thread runs the program published last.
     pub fn wait_adopted(&self, timeout: Duration) -> Result<(), NotAdopted> {
         self.publisher.wait_adopted(timeout)
+    }
+
+    /// What its workers share.
+    pub fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The time by the gateway's clock, as connections and log events have it.

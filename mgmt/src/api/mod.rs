@@ -5,6 +5,7 @@
 
 mod connections;
 mod events;
+mod reload;
 mod routes;
 mod serve;
 mod socket;

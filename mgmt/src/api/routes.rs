@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::policy::TableKind;
 
-use super::{connections, events};
+use super::{connections, events, reload};
 use crate::metrics;
 use crate::report::{DropCount, Drops, Failed, Status};
-use crate::running::{LogWanted, Refusal, Running};
+use crate::running::{LogWanted, Running};
 
 /// The largest request body; nothing that is asked has one.
 pub const BODY_MAX: usize = 64 * 1024;
@@ -29,7 +29,7 @@ pub fn router(gateway: Gateway) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/config", get(config))
-        .route("/v1/reload", post(reload))
+        .route("/v1/reload", post(reload::reload))
         .route(
             "/v1/connections",
             get(connections::list).delete(connections::flush),
@@ -58,7 +58,7 @@ pub fn metrics_router(gateway: Gateway) -> Router {
 }
 
 /// An answer that is an error.
-pub(super) struct Failure(StatusCode, Failed);
+pub(super) struct Failure(pub(super) StatusCode, pub(super) Failed);
 
 impl Failure {
     pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
@@ -110,14 +110,6 @@ async fn status(State(gateway): State<Gateway>) -> impl IntoResponse {
 
 async fn config(State(gateway): State<Gateway>) -> impl IntoResponse {
     answer(gateway, |g| g.config()).await
-}
-
-async fn reload(State(gateway): State<Gateway>) -> Result<Response, Failure> {
-    match off_loop(gateway, |g| g.reload()).await? {
-        Ok(reloaded) => Ok(Json(reloaded).into_response()),
-        Err(Refusal::Invalid(failed)) => Err(Failure(StatusCode::UNPROCESSABLE_ENTITY, failed)),
-        Err(Refusal::StartOnly(failed)) => Err(Failure(StatusCode::CONFLICT, failed)),
-    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -36,6 +36,12 @@ fn human(status: &Status) -> String {
         status.reloads.refused,
     );
     // Writing into a string cannot fail.
+    if let Some(seconds) = status.reloads.confirm_within_seconds {
+        let _ = writeln!(
+            text,
+            "note: taken back in {seconds} s, unless you say: turnpike reload --confirmed"
+        );
+    }
     let _ = writeln!(
         text,
         "packet buffers {} of {} in use, {}",

@@ -7,6 +7,7 @@ mod connections;
 mod events;
 mod listeners;
 mod logging;
+mod rehearse;
 mod reload;
 mod status;
 
@@ -14,6 +15,8 @@ use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+use std::thread;
+use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -29,9 +32,13 @@ use crate::config::engine::{EngineConfig, Hugepages, Idle};
 use crate::config::{Config, Refused};
 use crate::logs::{Logs, Topic, now_ms};
 use crate::report::Reloads;
+use crate::running::ReloadOptions;
 use events::Events;
 use listeners::Listeners;
+use reload::Pending;
 
+/// How often it is looked whether a reload was not confirmed in time.
+const CONFIRM_LOOK: Duration = Duration::from_millis(100);
 /// How many old programs are kept to name the rules of late log events.
 const PROGRAMS_KEPT: usize = 8;
 
@@ -87,6 +94,8 @@ struct State {
     config: Config,
     reloads: Reloads,
     programs: VecDeque<Arc<Program>>,
+    /// A configuration that waits to be confirmed.
+    pending: Option<Pending>,
 }
 
 /// Runs a gateway with the configuration at `path` until it is told to stop.
@@ -110,6 +119,7 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
         daemon.logs.write(Topic::System, warning);
     }
     let pump = daemon.pump()?;
+    let guard = daemon.guard()?;
     let carrier = daemon.carry_events()?;
     let serving = listeners.serve(&daemon)?;
     daemon.announce();
@@ -125,7 +135,7 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
     daemon.events.hub.close();
     serving.stop();
     // A thread that panicked has nothing more to say.
-    let _ = (carrier.join(), pump.join());
+    let _ = (carrier.join(), pump.join(), guard.join());
     daemon.stop();
     daemon.logs.close();
     Ok(())
@@ -146,6 +156,7 @@ impl Daemon {
             state: Mutex::new(State {
                 programs: VecDeque::from([gateway.program()]),
                 config,
+                pending: None,
                 reloads: Reloads {
                     loaded_at: now_ms() / 1_000,
                     ..Reloads::default()
@@ -169,7 +180,23 @@ impl Daemon {
 
     fn hang_up(&self) {
         // Whatever comes out of it is in the log.
-        let _ = self.reload_and_log();
+        let _ = self.reload_and_log(&ReloadOptions::default());
+    }
+
+    /// Takes back what was not confirmed in time, until the gateway stops.
+    fn guard(self: &Arc<Self>) -> Result<thread::JoinHandle<()>, RunError> {
+        let daemon = Arc::clone(self);
+        let guard = move || {
+            while !daemon.stopping.load(Ordering::Relaxed) {
+                daemon.roll_back_if_due();
+                thread::sleep(CONFIRM_LOOK);
+            }
+        };
+        let thread = thread::Builder::new().name("tp-confirm".into());
+        thread.spawn(guard).map_err(|source| RunError::System {
+            what: "no thread for taking reloads back",
+            source,
+        })
     }
 
     fn stop(&self) {
@@ -179,6 +206,10 @@ impl Daemon {
             .unwrap_or_else(PoisonError::into_inner)
             .take();
         let Some(gateway) = gateway else { return };
+        if self.state().pending.is_some() {
+            let line = "a reload was waiting to be confirmed; the next start reads its file";
+            self.logs.write(Topic::System, line.to_owned());
+        }
         let stopped = gateway.stop();
         let message = match stopped.buffers_lost {
             0 => "the gateway has stopped".to_owned(),

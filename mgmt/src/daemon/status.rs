@@ -1,5 +1,6 @@
 //! What a running gateway says about itself, in the API's words.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use turnpike_conntrack::expect::ExpectationCounts;
@@ -15,14 +16,15 @@ use turnpike_pipeline::outbox::Found;
 use turnpike_pipeline::policy::{Action, Edit, TableKind};
 use turnpike_pipeline::program::Program;
 
+use super::reload::Pending;
 use super::{Daemon, connections};
 use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
-    self, AddressList, ConfigInEffect, Connections, Count, DeviceErrors, Interface, Lists, Log,
-    Pool, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
+    self, AddressList, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun,
+    Interface, Lists, Log, Pool, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
 };
-use crate::running::{LogWanted, Refusal, Running, Unanswered};
+use crate::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
 use crate::watch::Watching;
 
 impl Running for Daemon {
@@ -30,7 +32,10 @@ impl Running for Daemon {
         let gateway = self.gateway();
         let (config, reloads) = {
             let state = self.state();
-            (state.config.file.to_string(), state.reloads)
+            let mut reloads = state.reloads;
+            let left = state.pending.as_ref().map(Pending::left);
+            reloads.confirm_within_seconds = left.map(|left| left.as_secs());
+            (state.config.file.to_string(), reloads)
         };
         let mut status = Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -155,8 +160,16 @@ impl Running for Daemon {
         self.logs.read(wanted)
     }
 
-    fn reload(&self) -> Result<Reloaded, Refusal> {
-        self.reload_and_log()
+    fn reload(&self, options: &ReloadOptions) -> Result<Reloaded, Refusal> {
+        self.reload_and_log(options)
+    }
+
+    fn dry_run(&self, file: Option<&Path>) -> Result<DryRun, Refusal> {
+        self.dry_run_of(file)
+    }
+
+    fn confirm_reload(&self) -> Result<Confirmed, Refusal> {
+        self.keep_reload()
     }
 }
 

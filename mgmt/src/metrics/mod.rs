@@ -69,6 +69,7 @@ fn process(status: &Status, families: &mut Families) -> Result<(), prometheus::E
         &[
             (vec!["done"], status.reloads.done),
             (vec!["refused"], status.reloads.refused),
+            (vec!["rolled-back"], status.reloads.rolled_back),
         ],
     )
 }

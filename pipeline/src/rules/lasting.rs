@@ -41,6 +41,11 @@ impl Lasting {
         }
     }
 
+    /// Leaves out the numbers that another program has given: the next new rule gets none of them.
+    pub fn leave_out(&mut self, other: &Self) {
+        self.next = self.next.max(other.next);
+    }
+
     /// The number of a rule; `None` for no such rule.
     pub fn number(&self, rule: RuleId) -> Option<u32> {
         let number = *self.numbers.get(usize::try_from(rule.0).ok()?)?;
@@ -76,6 +81,18 @@ mod tests {
         assert_eq!(moved.rule(1), None, "it is gone");
         let last = Lasting::build(&[None], Some(&moved));
         assert_eq!(numbers(&last, 1), [Some(4)]);
+    }
+
+    #[test]
+    fn a_program_that_comes_back_gives_no_number_twice() {
+        let first = Lasting::build(&[None, None], None);
+        let tried = Lasting::build(&[Some(RuleId(0)), None], Some(&first));
+        assert_eq!(tried.number(RuleId(1)), Some(2));
+        let mut back = Lasting::build(&[Some(RuleId(0)), Some(RuleId(1))], Some(&first));
+        back.leave_out(&tried);
+        assert_eq!(numbers(&back, 2), [Some(0), Some(1)]);
+        let last = Lasting::build(&[None], Some(&back));
+        assert_eq!(numbers(&last, 1), [Some(3)], "2 was another's");
     }
 
     #[test]
