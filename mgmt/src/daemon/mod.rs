@@ -94,7 +94,7 @@ struct State {
 /// # Errors
 /// Why it did not start; once it runs, it ends well.
 pub fn run(path: PathBuf) -> Result<(), RunError> {
-    let config = Config::load(&path)?;
+    let config = Config::load_tested(&path)?;
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     // Before anything is started: a signal during the start is answered after it.
     let mut signals =

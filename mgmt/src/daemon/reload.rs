@@ -29,7 +29,10 @@ impl Daemon {
                 ));
             }
             Err(Refusal::Invalid(failed) | Refusal::StartOnly(failed)) => {
-                lines.extend(failed.problems.iter().map(ToString::to_string));
+                // What a failing test's packet met is in the answer, not in the log.
+                let first =
+                    |problem: &ConfigProblem| problem.to_string().lines().next().map(str::to_owned);
+                lines.extend(failed.problems.iter().filter_map(first));
                 lines.push(format!("reload refused: {}", failed.error));
             }
         }
@@ -59,8 +62,8 @@ impl Daemon {
 
     /// The configuration as it is on disk now, if it can take over in a running gateway.
     fn candidate(&self) -> Result<Config, Refusal> {
-        let next =
-            Config::load(&self.path).map_err(|refused| Refusal::Invalid(invalid(&refused)))?;
+        let next = Config::load_tested(&self.path)
+            .map_err(|refused| Refusal::Invalid(invalid(&refused)))?;
         let mut changed = {
             let old = &self.state().config;
             let mut changed = old.engine.start_only_changes(&next.engine);
