@@ -4,6 +4,7 @@
 //! the gateway.
 
 mod audit;
+mod drops;
 mod logs;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
+pub use drops::{Drops, RecentDrop};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 
 /// `/v1/status`.
@@ -465,14 +467,6 @@ pub struct DropCount {
     pub description: String,
     /// How many packets, all cores together.
     pub packets: u64,
-}
-
-/// `/v1/drops`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct Drops {
-    /// Every reason, those that never occurred included.
-    pub drops: Vec<DropCount>,
 }
 
 /// `/v1/config`.

@@ -9,7 +9,7 @@ use turnpike_pipeline::policy::TableKind;
 
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Connections, Failed, Lists, Log, LogLine, Reloaded, Rules, Status,
+    ConfigInEffect, Connections, Failed, Lists, Log, LogLine, RecentDrop, Reloaded, Rules, Status,
 };
 use crate::watch::Watching;
 
@@ -51,6 +51,8 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// A worker that does not answer, or a gateway that is stopping.
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered>;
+    /// The last packets that were dropped, oldest first.
+    fn recent_drops(&self) -> Vec<RecentDrop>;
     /// The configuration in effect.
     fn config(&self) -> ConfigInEffect;
     /// The log lines that are wanted.

@@ -4,6 +4,7 @@
 //! API runs on a small event loop. What they share is the [`Daemon`].
 
 mod connections;
+mod drops;
 mod events;
 mod listeners;
 mod logging;
