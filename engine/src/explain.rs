@@ -383,6 +383,7 @@ impl Explainer {
             followed.end = Some(End {
                 ending: Ending::Accept,
                 reason: None,
+                in_interface: before.and_then(|end| end.in_interface),
                 out: Some(interface),
                 state: before.and_then(|end| end.state),
                 rule: before.and_then(|end| end.rule),

@@ -4,6 +4,7 @@
 //! the gateway.
 
 mod audit;
+mod drops;
 mod logs;
 mod reload;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::problem::Problem;
 
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
+pub use drops::{Drops, RecentDrop};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 pub use reload::{
     Affected, Confirmed, Difference, DryRun, Effect, Effects, ListChange, MovedRule, NeverMatch,
@@ -458,14 +460,6 @@ pub struct DropCount {
     pub description: String,
     /// How many packets, all cores together.
     pub packets: u64,
-}
-
-/// `/v1/drops`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
-#[serde(rename_all = "kebab-case")]
-pub struct Drops {
-    /// Every reason, those that never occurred included.
-    pub drops: Vec<DropCount>,
 }
 
 /// `/v1/config`.

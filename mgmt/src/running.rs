@@ -12,8 +12,8 @@ use turnpike_pipeline::policy::TableKind;
 use crate::config::Switch;
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Confirmed, Connections, DryRun, Failed, Lists, Log, LogLine, Reloaded, Rules,
-    Status,
+    ConfigInEffect, Confirmed, Connections, DryRun, Failed, Lists, Log, LogLine, RecentDrop,
+    Reloaded, Rules, Status,
 };
 use crate::watch::Watching;
 
@@ -55,6 +55,8 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// A worker that does not answer, or a gateway that is stopping.
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered>;
+    /// The last packets that were dropped, oldest first.
+    fn recent_drops(&self) -> Vec<RecentDrop>;
     /// The configuration in effect.
     fn config(&self) -> ConfigInEffect;
     /// The log lines that are wanted.

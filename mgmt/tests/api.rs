@@ -20,7 +20,7 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
-    DryRun, Failed, Flushed, Lists, Log, LogLine, Reloaded, Rule, Rules, Status,
+    DryRun, Failed, Flushed, Lists, Log, LogLine, RecentDrop, Reloaded, Rule, Rules, Status,
 };
 use turnpike_mgmt::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
 use turnpike_mgmt::watch::{Hub, Watching};
@@ -122,6 +122,25 @@ impl Running for MadeUp {
 
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {
         self.hub.enter(wanted).ok_or_else(Unanswered::stopping)
+    }
+
+    fn recent_drops(&self) -> Vec<RecentDrop> {
+        let dropped = |number: u64, reason: &str, src: &str| RecentDrop {
+            worker: Some(0),
+            number,
+            reason: reason.into(),
+            rule: Some("filter/input/2 gw.yaml:7".into()),
+            in_interface: Some("wan".into()),
+            protocol: Some("udp".into()),
+            src: Some(src.into()),
+            dst: Some("203.0.113.2:53".into()),
+            ..RecentDrop::default()
+        };
+        vec![
+            dropped(0, "filter-rule", "198.51.100.7:4000"),
+            dropped(1, "filter-rule", "[2001:db8::7]:4000"),
+            dropped(2, "no-route", "198.51.100.8:4001"),
+        ]
     }
 
     fn config(&self) -> ConfigInEffect {
@@ -229,6 +248,33 @@ fn raw(server: &Server, request: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+#[test]
+fn dropped_packets_are_found_by_what_is_known_of_them() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    let found = |query: &str| -> Vec<u64> {
+        let drops: Drops = client.get(&format!("/v1/drops?{query}")).unwrap();
+        drops.recent.iter().map(|dropped| dropped.number).collect()
+    };
+    assert_eq!(found(""), [0, 1, 2]);
+    assert_eq!(found("limit=2"), [1, 2]);
+    assert_eq!(found("reason=filter-rule"), [0, 1]);
+    assert_eq!(found("reason=no-route&address=198.51.100.7"), [0; 0]);
+    assert_eq!(found("address=2001:db8::7"), [1]);
+    assert_eq!(found("port=4000"), [0, 1]);
+    assert_eq!(found("port=53&limit=1"), [2]);
+    assert_eq!(
+        found("rule=gw.yaml:7&protocol=udp&in-interface=wan"),
+        [0, 1, 2]
+    );
+    assert_eq!(found("rule=filter/input/2"), [0, 1, 2]);
+    assert_eq!(found("rule=filter/input/3"), [0; 0]);
+    assert_eq!(found("in-interface=lan"), [0; 0]);
+    let refused = client.get::<Drops>("/v1/drops?reason=bogus").unwrap_err();
+    assert!(refused.to_string().contains("`bogus` is no drop reason"));
+    assert!(client.get::<Drops>("/v1/drops?color=red").is_err());
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn every_file_in_configs_loads_without_a_warning() {
         if path.extension().is_none_or(|e| e != "yaml") {
             continue;
         }
-        let config = Config::load(&path).unwrap_or_else(|refused| panic!("{refused}"));
+        let config = Config::load_tested(&path).unwrap_or_else(|refused| panic!("{refused}"));
         assert_eq!(config.warnings, [], "{}", path.display());
         assert!(config.policy.tracking.enabled);
         seen += 1;

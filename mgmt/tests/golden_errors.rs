@@ -28,7 +28,8 @@ fn outcome(path: &Path) -> String {
     let text = fs::read_to_string(path).unwrap();
     let name = path.file_name().unwrap().to_str().unwrap();
     // Names stay relative, so that the expected text does not depend on where the clone is.
-    match Config::parse(&text, name, Path::new("tests/errors")) {
+    let parsed = Config::parse(&text, name, Path::new("tests/errors"));
+    match parsed.and_then(Config::tested) {
         Err(refused) => refused.to_string(),
         Ok(config) => {
             let lines: Vec<String> = config.warnings.iter().map(|w| format!("{w}\n")).collect();

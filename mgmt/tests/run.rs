@@ -261,6 +261,9 @@ fn connections_are_counted_flushed_and_watched_from_the_command_line() {
     assert!(stderr(&watched).contains("the gateway has ended the stream"));
 }
 
+const FAILING_TEST: &str = "tests: [ { in-interface: wan, packet: \"udp 198.51.100.7 > \
+                            192.168.88.10:53\", expect: accept } ]\nservices: {";
+
 #[test]
 fn a_refused_reload_changes_nothing_and_says_why() {
     let lab = Lab::new();
@@ -271,6 +274,11 @@ fn a_refused_reload_changes_nothing_and_says_why() {
         ("net_null1", "net_null2", "interfaces.wan.device"),
         ("2048", "4096", "connection-tracking.max-entries"),
         ("api.sock", "other.sock", "services.api.socket"),
+        (
+            "services: {",
+            FAILING_TEST,
+            "gw.yaml:13:10: error: the test fails: the verdict is drop",
+        ),
     ] {
         let socket = lab.socket();
         let text = CONFIG.replace("SOCKET", socket.to_str().unwrap());
@@ -280,7 +288,7 @@ fn a_refused_reload_changes_nothing_and_says_why() {
         assert!(stderr(&out).contains(wanted), "{from}: {}", stderr(&out));
         assert_eq!(lab.generation(), 1);
     }
-    assert_eq!(lab.json(&["status"])["reloads"]["refused"], 5);
+    assert_eq!(lab.json(&["status"])["reloads"]["refused"], 6);
     lab.write(CONFIG);
     assert!(lab.ask(&["reload"]).status.success());
     let log = lab.json(&["log"]);
@@ -591,6 +599,11 @@ fn a_packet_from_the_wire_is_logged_counted_and_dropped() {
     let drops = status["workers"][0]["drops"].as_array().unwrap();
     let by_rule = drops.iter().find(|d| d["name"] == "filter-rule").unwrap();
     assert_eq!(by_rule["packets"], 1);
+    let recent = lab.json(&["trace", "--drops", "--rule", "filter/input/1"]);
+    assert_eq!(recent[0]["reason"], "filter-rule", "{recent}");
+    assert_eq!(recent[0]["in-interface"], "lan", "{recent}");
+    assert_eq!(recent[0]["src"], "192.168.88.10:5000", "{recent}");
+    assert_eq!(recent.as_array().unwrap().len(), 1, "{recent}");
     let rules = lab.json(&["rules", "--chain", "input"]);
     assert_eq!(rules["rules"][0]["packets"], 1);
     assert_eq!(rules["rules"][0]["bytes"], 32);

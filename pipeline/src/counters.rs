@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
 use crate::outbox::Found;
+use crate::recent::Recent;
 
 /// A number that only grows, written by one thread and read by any.
 #[derive(Debug, Default)]
@@ -258,6 +259,8 @@ pub struct WorkerCounters {
     pub answers_suppressed: Counter,
     /// Packets waiting for something right now.
     pub held: Gauge,
+    /// The last packets that were dropped.
+    pub recent: Recent,
 }
 
 impl Default for WorkerCounters {
@@ -276,6 +279,7 @@ impl Default for WorkerCounters {
             logs_suppressed: Counter::default(),
             answers_suppressed: Counter::default(),
             held: Gauge::default(),
+            recent: Recent::default(),
         }
     }
 }

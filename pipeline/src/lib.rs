@@ -22,6 +22,7 @@ pub mod packet;
 pub mod plans;
 pub mod policy;
 pub mod program;
+pub mod recent;
 pub mod rehearsal;
 pub mod rules;
 pub mod slowpath;

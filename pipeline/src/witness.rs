@@ -47,6 +47,8 @@ pub struct End {
     pub ending: Ending,
     /// Why, if it was dropped or rejected.
     pub reason: Option<DropReason>,
+    /// The interface it came in by, if that was found and it is not the gateway's own.
+    pub in_interface: Option<IfaceId>,
     /// The interface it left by.
     pub out: Option<IfaceId>,
     /// Its connection state, if it came that far.
@@ -61,9 +63,18 @@ impl End {
         Self {
             ending,
             reason,
+            in_interface: None,
             out: None,
             state: None,
             rule: None,
+        }
+    }
+
+    /// The same of a packet that came in by this interface.
+    pub const fn of_entrance(self, in_interface: Option<IfaceId>) -> Self {
+        Self {
+            in_interface,
+            ..self
         }
     }
 }

@@ -29,6 +29,7 @@ use crate::outcome::{OUTCOMES_MAX, Outcomes};
 use crate::packet::quoted::connection_key;
 use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
+use crate::recent::{Dropped, Headers};
 use crate::stages;
 use crate::stages::counting::Counting;
 use crate::witness::{End, Ending, Waypoint, Witness};
@@ -136,12 +137,40 @@ impl<W> Core<W> {
         }
     }
 
+    /// Counts a drop, and notes it among the recent ones.
+    pub(crate) fn count_drop(&self, reason: DropReason, end: &End, packet: Option<Headers>) {
+        self.counters.dropped(reason).add(1);
+        self.counters.recent.note(&Dropped {
+            at: self.now,
+            reason,
+            generation: self.program.generation,
+            rule: end.rule.and_then(|rule| self.program.lasting.number(rule)),
+            in_interface: end.in_interface,
+            state: end.state,
+            packet,
+        });
+    }
+
     /// Ends a packet: counts the drop, tells the witness, gives the buffer back.
     pub(crate) fn drop_packet<B: Buffer>(&mut self, buf: B, reason: DropReason, end: End)
     where
         W: Witness<B>,
     {
-        self.counters.dropped(reason).add(1);
+        let headers = Headers::read(buf.head(), buf.frame_len());
+        self.drop_known(buf, headers, reason, end);
+    }
+
+    /// Ends a packet whose headers have been read.
+    pub(crate) fn drop_known<B: Buffer>(
+        &mut self,
+        buf: B,
+        headers: Option<Headers>,
+        reason: DropReason,
+        end: End,
+    ) where
+        W: Witness<B>,
+    {
+        self.count_drop(reason, &end, headers);
         self.witness.end(
             &buf,
             &End {

@@ -4,12 +4,14 @@
 //! connections. Calls into the gateway may wait for a worker, so they run off the event loop.
 
 mod connections;
+mod drops;
 mod events;
 mod reload;
 mod routes;
 mod serve;
 mod socket;
 
-pub use routes::{drops_of, metrics_router, router};
+pub use drops::drops_of;
+pub use routes::{metrics_router, router};
 pub use serve::{Limits, STREAMS_MAX, Streams, open_metrics, serve_metrics, serve_socket};
 pub use socket::{Bound, SocketError, bind};

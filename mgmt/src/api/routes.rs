@@ -9,12 +9,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
-use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::policy::TableKind;
 
-use super::{connections, events, reload};
+use super::{connections, drops, events, reload};
 use crate::metrics;
-use crate::report::{DropCount, Drops, Failed, Status};
+use crate::report::{Failed, Status};
 use crate::running::{LogWanted, Running};
 
 /// The largest request body; nothing that is asked has one.
@@ -38,7 +37,7 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/events", get(events::stream))
         .route("/v1/rules", get(rules))
         .route("/v1/lists", get(lists))
-        .route("/v1/drops", get(drops))
+        .route("/v1/drops", get(drops::list))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics_text))
         .fallback(not_found)
@@ -188,27 +187,6 @@ async fn lists(
         }
     }
     Ok(Json(lists).into_response())
-}
-
-async fn drops(State(gateway): State<Gateway>) -> impl IntoResponse {
-    answer(gateway, |g| drops_of(&g.status())).await
-}
-
-/// Drops of all cores together, by reason.
-pub fn drops_of(status: &Status) -> Drops {
-    let each = status.workers.iter().map(|w| &w.drops);
-    let all = || each.clone().chain([&status.slow_path.drops]).flatten();
-    let drops = DropReason::ALL.iter().map(|reason| DropCount {
-        reason: reason.label().to_owned(),
-        description: reason.describe().trim().to_owned(),
-        packets: all()
-            .filter(|c| c.name == reason.label())
-            .map(|c| c.packets)
-            .sum(),
-    });
-    Drops {
-        drops: drops.collect(),
-    }
 }
 
 #[derive(Debug, Deserialize)]

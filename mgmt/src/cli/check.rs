@@ -12,7 +12,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
-    let config = Config::load(&args.file).map_err(|r| Failure::refused(&r))?;
+    let config = Config::load_tested(&args.file).map_err(|r| Failure::refused(&r))?;
     for warning in &config.warnings {
         complain(&warning.to_string());
     }

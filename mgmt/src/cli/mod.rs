@@ -19,6 +19,7 @@ mod rules;
 mod run;
 mod status;
 mod table;
+mod trace;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -62,6 +63,8 @@ enum Command {
     Rules(rules::Args),
     /// List the address lists of a running gateway
     Lists(lists::Args),
+    /// Show the last packets that a running gateway has dropped, and why
+    Trace(trace::Args),
     /// Show the log of a running gateway
     Log(log::Args),
 }
@@ -99,6 +102,7 @@ pub fn main() -> ExitCode {
         Command::Connections(args) => connections::run(&args).map(success),
         Command::Rules(args) => rules::run(&args).map(success),
         Command::Lists(args) => lists::run(&args).map(success),
+        Command::Trace(args) => trace::run(&args).map(success),
         Command::Log(args) => log::run(&args).map(success),
     };
     match ended {

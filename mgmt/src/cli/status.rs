@@ -60,7 +60,7 @@ fn human(status: &Status) -> String {
     if !status.pools.is_empty() {
         let _ = write!(text, "\n{}", pools(status));
     }
-    let drops: Vec<_> = drops_of(status).drops;
+    let drops: Vec<_> = drops_of(status);
     let mut seen = drops.iter().filter(|d| d.packets > 0).peekable();
     if seen.peek().is_some() {
         let mut table = Table::new(&["dropped", "packets", "because"], &["packets"]);

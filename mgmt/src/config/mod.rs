@@ -14,6 +14,7 @@ pub(crate) mod port;
 mod routes;
 pub(crate) mod section;
 pub mod services;
+pub mod tests;
 mod tracking;
 pub(crate) mod value;
 
@@ -48,6 +49,7 @@ const FILE: Keys = Keys {
         "services",
         "logging",
         "engine",
+        "tests",
     ],
     later: &[
         "layer7-protocols",
@@ -55,7 +57,6 @@ const FILE: Keys = Keys {
         "routing-tables",
         "routing-rules",
         "timezone",
-        "tests",
     ],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
@@ -77,6 +78,8 @@ pub struct Config {
     pub services: ServicesConfig,
     /// Where the log goes.
     pub logging: LoggingConfig,
+    /// What the rules have to make of packets.
+    pub tests: Vec<tests::PolicyTest>,
     /// What looks wrong and works nevertheless.
     pub warnings: Vec<Problem>,
     /// The file as a tree.
@@ -132,6 +135,27 @@ impl Config {
         Self::parse(&text, &file, dir)
     }
 
+    /// Reads and checks the file at `path`, and runs its tests.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it, failing tests included.
+    pub fn load_tested(path: &Path) -> Result<Self, Refused> {
+        Self::load(path)?.tested()
+    }
+
+    /// Runs the configuration's tests.
+    ///
+    /// # Errors
+    /// Every test that fails, with what its packet met.
+    pub fn tested(self) -> Result<Self, Refused> {
+        let mut problems = Problems::new(Arc::clone(&self.file));
+        tests::run(&self.tests, &self.policy, &mut problems);
+        if problems.errors() == 0 {
+            return Ok(self);
+        }
+        Err(refuse(&self.file, problems))
+    }
+
     /// Checks a configuration in memory; `dir` is where files that it names are looked for.
     ///
     /// # Errors
@@ -143,6 +167,10 @@ impl Config {
             return Err(refuse(&file, problems));
         };
         let decoded = decode(&tree, dir, &mut problems);
+        let tests = match &decoded {
+            Some((policy, ..)) => tests::decode(&tree, policy, &mut problems),
+            None => Vec::new(),
+        };
         let Some((policy, engine, services, logging)) = decoded.filter(|_| problems.errors() == 0)
         else {
             return Err(refuse(&file, problems));
@@ -154,6 +182,7 @@ impl Config {
             engine,
             services,
             logging,
+            tests,
             warnings,
             tree,
         })
@@ -165,13 +194,17 @@ impl Config {
         let policy = &self.policy;
         let total = rules(&policy.raw) + rules(&policy.filter) + rules(&policy.nat);
         format!(
-            "{}: ok: {}, {}, {}, {}, connection tracking {}",
+            "{}: ok: {}, {}, {}, {}, connection tracking {}{}",
             self.file,
             count(policy.interfaces.len(), "interface"),
             count(policy.routes.len(), "route"),
             count(total, "rule"),
             count(policy.address_lists.len(), "address list"),
             if policy.tracking.enabled { "on" } else { "off" },
+            match self.tests.len() {
+                0 => String::new(),
+                tests => format!(", {}", count(tests, "test")),
+            },
         )
     }
 }

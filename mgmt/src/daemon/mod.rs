@@ -4,6 +4,7 @@
 //! API runs on a small event loop. What they share is the [`Daemon`].
 
 mod connections;
+mod drops;
 mod events;
 mod listeners;
 mod logging;
@@ -103,7 +104,7 @@ struct State {
 /// # Errors
 /// Why it did not start; once it runs, it ends well.
 pub fn run(path: PathBuf) -> Result<(), RunError> {
-    let config = Config::load(&path)?;
+    let config = Config::load_tested(&path)?;
     let warnings: Vec<String> = config.warnings.iter().map(ToString::to_string).collect();
     // Before anything is started: a signal during the start is answered after it.
     let mut signals =

@@ -63,7 +63,10 @@ impl Daemon {
             }
             Err(refusal) => {
                 let failed = refusal.failed();
-                lines.extend(failed.problems.iter().map(ToString::to_string));
+                // What a failing test's packet met is in the answer, not in the log.
+                let first =
+                    |problem: &ConfigProblem| problem.to_string().lines().next().map(str::to_owned);
+                lines.extend(failed.problems.iter().filter_map(first));
                 let how = match refusal {
                     Refusal::Unfinished(_) => "reload unfinished",
                     Refusal::Invalid(_) | Refusal::StartOnly(_) | Refusal::NotNow(_) => {
@@ -126,7 +129,7 @@ impl Daemon {
 
     /// The configuration in `file` as it is on disk now.
     fn candidate(&self, file: &Path) -> Result<Config, Refusal> {
-        Config::load(file).map_err(|refused| Refusal::Invalid(invalid(&refused)))
+        Config::load_tested(file).map_err(|refused| Refusal::Invalid(invalid(&refused)))
     }
 
     /// What a configuration changes and a running gateway cannot.

@@ -22,7 +22,7 @@ use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
     self, AddressList, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun,
-    Interface, Lists, Log, Pool, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
+    Interface, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
 };
 use crate::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
 use crate::watch::Watching;
@@ -137,6 +137,10 @@ impl Running for Daemon {
 
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {
         self.ask(|gateway| self.events.watch(gateway, wanted))
+    }
+
+    fn recent_drops(&self) -> Vec<RecentDrop> {
+        self.last_drops()
     }
 
     fn config(&self) -> ConfigInEffect {

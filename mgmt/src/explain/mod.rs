@@ -18,7 +18,7 @@ mod show;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use turnpike_conntrack::ids::ConnState;
 use turnpike_engine::explain::{Explainer, Followed, compile};
 use turnpike_pipeline::drops::DropReason;
@@ -29,7 +29,7 @@ use turnpike_pipeline::rules::{Facts, Look, Verdict};
 use turnpike_pipeline::stages::ask::Hook;
 use turnpike_pipeline::witness::{Ending, Looked, Waypoint};
 
-use crate::words::{Words, of_frame};
+use crate::words::{Words, of_frame, shown};
 use play::Play;
 
 /// A packet to explain.
@@ -76,14 +76,22 @@ pub struct Explanation {
     pub rule: Option<RuleName>,
     /// Where it left.
     pub out_interface: Option<String>,
-    /// The source it was translated to.
+    /// The source it was translated to; port 0 where the protocol has none.
+    #[serde(serialize_with = "endpoint")]
     pub nat_src: Option<SocketAddr>,
     /// The destination it was translated to.
+    #[serde(serialize_with = "endpoint")]
     pub nat_dst: Option<SocketAddr>,
     /// The packet as it left, in words; several if it was cut up.
     pub leaves: Vec<String>,
     /// What the gateway sent because of it.
     pub answers: Vec<String>,
+}
+
+fn endpoint<S: Serializer>(endpoint: &Option<SocketAddr>, to: S) -> Result<S::Ok, S::Error> {
+    endpoint
+        .map(|endpoint| shown(endpoint, endpoint.port() != 0))
+        .serialize(to)
 }
 
 /// Something on a packet's way.

@@ -201,7 +201,8 @@ impl Play {
             frames.and_then(|(first, answer)| self.explainer.enter(&first, &answer));
         } else if let Some(reason) = reason {
             return Err(format!(
-                "`{packet}`: no rule forbids its connection, and still it cannot be opened: {} ({})",
+                "`{packet}`: no rule forbids its connection, and still it cannot be opened: \
+                 {} ({})",
                 reason.describe().trim(),
                 reason.label()
             ));

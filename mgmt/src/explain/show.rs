@@ -4,6 +4,7 @@ use std::fmt;
 use std::fmt::Write;
 
 use super::{Explanation, Failed, RuleLook, Step};
+use crate::words::shown;
 
 /// What a rule's canonical text says for `key`, without the quotes.
 pub(super) fn property(text: &str, key: &str) -> Option<String> {
@@ -20,7 +21,10 @@ pub(super) fn action(text: &str) -> String {
     };
     for (name, value) in behind {
         // Writing into a string cannot fail.
-        let _ = write!(words, " {name}={value}");
+        let _ = match value.contains(' ') {
+            true => write!(words, " {name}={value:?}"),
+            false => write!(words, " {name}={value}"),
+        };
     }
     words
 }
@@ -84,10 +88,14 @@ impl fmt::Display for Explanation {
             None => writeln!(f, "  no rule decided")?,
         }
         if let Some(src) = self.nat_src {
-            writeln!(f, "  its source becomes {src}")?;
+            writeln!(f, "  its source becomes {}", shown(src, src.port() != 0))?;
         }
         if let Some(dst) = self.nat_dst {
-            writeln!(f, "  its destination becomes {dst}")?;
+            writeln!(
+                f,
+                "  its destination becomes {}",
+                shown(dst, dst.port() != 0)
+            )?;
         }
         for packet in &self.leaves {
             let by = self.out_interface.as_deref().unwrap_or("?");

@@ -24,6 +24,7 @@ use crate::drops::DropReason;
 use crate::outbox::{ErrorKind, FromSlowPath, Punt, PuntKind};
 use crate::packet::reassembly::{Limits, Reassembler};
 use crate::program::Program;
+use crate::recent::{Dropped, Headers};
 use crate::slowpath::answers::Words;
 use crate::slowpath::limit::AnswerLimit;
 use crate::slowpath::neighbours::{Event, Held, NeighbourTable};
@@ -72,6 +73,7 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     events: Vec<Event<P::Buf>>,
     /// A frame under construction; kept, so that its memory is.
     frame: Vec<u8>,
+    now: Tick,
     witness: W,
 }
 
@@ -95,6 +97,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             limit: AnswerLimit::new(seed),
             events: Vec::new(),
             frame: Vec::with_capacity(2_048),
+            now: Tick::default(),
             witness,
         }
     }
@@ -130,6 +133,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
 
     /// Deals with one punted packet.
     pub fn handle(&mut self, punt: Punt<P::Buf>, now: Tick, out: &mut SlowOutbox<P::Buf>) {
+        self.now = now;
         let Punt { buf, from, kind } = punt;
         match kind {
             PuntKind::Arp(iface) => self.hear_arp(iface, buf, from, now, out),
@@ -154,6 +158,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
 
     /// Does what time brings; every ten milliseconds is often enough.
     pub fn tick(&mut self, now: Tick, out: &mut SlowOutbox<P::Buf>) {
+        self.now = now;
         self.neighbours.tick(now, &mut self.events);
         self.carry_out(now, out);
         self.expire_fragments(now);
@@ -206,6 +211,15 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
 
     fn drop_packet(&mut self, buf: P::Buf, reason: DropReason) {
         self.counters.dropped(reason).add(1);
+        self.counters.recent.note(&Dropped {
+            at: self.now,
+            reason,
+            generation: self.program.generation,
+            rule: None,
+            in_interface: None,
+            state: None,
+            packet: Headers::read(buf.head(), buf.frame_len()),
+        });
         self.witness
             .end(&buf, &End::bare(Ending::Drop, Some(reason)));
     }

@@ -44,7 +44,8 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         | Origin::Notice => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
-        core.drop_packet(buf, reason, End::bare(Ending::Drop, None));
+        let end = End::bare(Ending::Drop, None).of_entrance(interface);
+        core.drop_packet(buf, reason, end);
     };
     let parsed = match parsed {
         Ok(parsed) => parsed,

@@ -6,6 +6,7 @@ use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta};
 use crate::drops::DropReason;
 use crate::outbox::{Found, Handover, Outbox, Punt, PuntKind};
+use crate::recent::Headers;
 use crate::stages::transmit;
 use crate::witness::{End, Ending, Witness};
 use crate::worker::Core;
@@ -37,7 +38,9 @@ pub fn settle<B: Buffer, W: Witness<B>>(
         Fate::Pass => {}
         Fate::Drop(reason) => {
             if let Some((buf, meta)) = burst.take(slot) {
-                core.drop_packet(buf, reason, end_of(&meta, Ending::Drop));
+                let end = end_of(&meta, Ending::Drop);
+                let headers = Headers::of(buf.head(), &meta.parsed);
+                core.drop_known(buf, headers, reason, end);
             }
         }
         Fate::Refuse(reason, notice) => refuse(core, burst, slot, reason, notice, out),
@@ -64,6 +67,7 @@ pub fn end_of(meta: &Meta, ending: Ending) -> End {
     End {
         ending,
         reason: None,
+        in_interface: meta.in_interface,
         out: None,
         state: meta.state(),
         rule: meta.rule,
@@ -87,12 +91,13 @@ fn refuse<B: Buffer, W: Witness<B>>(
     } else {
         Ending::Drop
     };
-    core.counters.dropped(reason).add(1);
+    let end = end_of(&meta, ending);
+    core.count_drop(reason, &end, Headers::of(buf.head(), &meta.parsed));
     core.witness.end(
         &buf,
         &End {
             reason: Some(reason),
-            ..end_of(&meta, ending)
+            ..end
         },
     );
     transmit::punt(
