@@ -13,7 +13,7 @@ use turnpike_pipeline::policy::TableKind;
 
 use super::{connections, drops, events, reload};
 use crate::metrics;
-use crate::report::{Failed, Status};
+use crate::report::Failed;
 use crate::running::{LogWanted, Running};
 
 /// The largest request body; nothing that is asked has one.
