@@ -252,7 +252,8 @@ mod tests {
     fn a_header_holds_until_the_next() {
         assert_eq!(
             menus(
-                "/ip firewall filter\nadd a=b\nadd c=d\n/ip firewall\nnat add e=f\n/\nip route add g=h"
+                "/ip firewall filter\nadd a=b\nadd c=d\n/ip firewall\nnat add e=f\n/\n\
+                 ip route add g=h"
             ),
             [
                 "ip firewall filter: Add 1",

@@ -28,7 +28,8 @@ fn piece() -> impl Strategy<Value = String> {
                 interface|name|comment|disabled|vlan-id|gateway|limit|jump-target|mtu|numbers|\
                 src-address-list|address-list|place-before|default-name|enabled|file|include)";
     let value = prop_oneof![
-        "(input|forward|srcnat|drop|accept|jump|masquerade|dst-nat|tcp|udp|x|LAN|ether[0-9]|yes|no)",
+        "(input|forward|srcnat|drop|accept|jump|masquerade|dst-nat|tcp|udp|x|LAN|ether[0-9])",
+        "(yes|no)",
         "!?[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}\\.[0-9]{1,3}(/[0-9]{1,2})?",
         "[0-9]{1,5}(,[0-9]{1,5}(-[0-9]{1,5})?)?",
         "\"[ -~]{0,12}\"?",
