@@ -10,6 +10,7 @@
     reason = "what was measured is said on the terminal"
 )]
 
+use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
 /// How much more the most rules may cost than the fewest.
 const SLOWDOWN_MAX: f64 = 2.0;
 const ROUNDS: usize = 1_000;
+const COMPILATIONS: usize = 3;
 const COMPILE_10_000_MAX: Duration = Duration::from_millis(200);
 const COMPILE_65_536_MAX: Duration = Duration::from_secs(2);
 /// Bytes of indexes per rule, however many fields it asks about.
@@ -92,9 +94,14 @@ fn grows(
 
 fn compiles(promise: &mut impl FnMut(bool, String), policy: &Policy, max: Duration) {
     let rules = count(policy);
-    let start = Instant::now();
+    // The fastest of a few: whatever else the machine does only adds.
+    let mut taken = Duration::MAX;
+    for _ in 0..COMPILATIONS {
+        let start = Instant::now();
+        black_box(compile(policy));
+        taken = taken.min(start.elapsed());
+    }
     let program = compile(policy);
-    let taken = start.elapsed();
     let bytes: usize = program.rules.indexes().map(Index::bytes).sum();
     promise(
         taken <= max && bytes <= rules * BYTES_PER_RULE_MAX,

@@ -13,10 +13,12 @@ use turnpike_conntrack::tuple::Proto;
 use crate::ids::{ChainId, RuleId};
 use crate::policy::{Action, Match, Matchers, PacketAsk, Rule, TableKind};
 use crate::program::Program;
-use crate::rules::classify::dimension::Dimension;
+use crate::rules::classify::dimension::{self, Dimension};
 use crate::rules::classify::made_up::Chance;
+use crate::rules::classify::spans::SPANS_MAX;
 use crate::rules::classify::{evaluate, linear};
 use crate::rules::compiled::CompiledRule;
+use crate::rules::matchers::Ask;
 use crate::rules::{Decision, Facts, Look, Observer, Path, Recorder, Verdict};
 use crate::testing::{bare, chain, compile, gateway, rule};
 
@@ -100,7 +102,35 @@ fn both<'p>(
             "{look:?} out of order in {place:?}"
         );
     }
+    for (id, look) in &fast.looks {
+        let rule = program.rules.find(*id).unwrap();
+        if let Look::Failed(name) = look
+            && program.rules.index(rule.table, rule.chain).is_some()
+        {
+            assert!(
+                !is_told_apart(rule, name),
+                "{rule} was looked at for its {name} in {place:?}"
+            );
+        }
+    }
     (decision, slow)
+}
+
+/// Whether an index knows exactly for which packets this question of a rule holds.
+fn is_told_apart(rule: &CompiledRule, name: &str) -> bool {
+    rule.tests()
+        .iter()
+        .filter(|test| test.name() == name)
+        .all(|test| {
+            let asked = dimension::asked(test, &[]);
+            let ports = if let Ask::Port(_, ports) = &test.ask {
+                ports.0.len()
+            } else {
+                0
+            };
+            !asked.is_empty() && ports < SPANS_MAX
+        })
+        && !LAST.contains(&name)
 }
 
 /// What has been reached so far, by name.
@@ -167,6 +197,9 @@ const fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What is asked behind the others.
+const LAST: [&str; 3] = ["packet-size", "ttl", "connection-limit"];
+
 /// Everything that the tests have to have reached: verdicts and ways through chains, and each
 /// matcher as it holds, holds negated, and fails.
 fn to_reach() -> BTreeSet<String> {
@@ -216,8 +249,6 @@ fn to_reach() -> BTreeSet<String> {
         "packet-mark",
         "routing-mark",
     ];
-    // These are asked behind the others.
-    let last = ["packet-size", "ttl", "connection-limit"];
     let mut all: BTreeSet<String> = ways.map(str::to_owned).into();
     all.extend(
         plain
@@ -230,7 +261,7 @@ fn to_reach() -> BTreeSet<String> {
         plain
             .iter()
             .chain(&asked)
-            .chain(&last)
+            .chain(&LAST)
             .map(|name| format!("{name} fails")),
     );
     all.extend(
