@@ -239,6 +239,7 @@ impl ClientHello {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use proptest::sample::Index;
 
     /// A ClientHello for `name` behind other extensions, in records of at most `record` bytes.
     fn hello(name: &[u8], before: usize, record: usize) -> Vec<u8> {
@@ -344,7 +345,7 @@ mod tests {
         #[test]
         fn any_bytes_end_or_wait_and_never_panic(
             bytes in proptest::collection::vec(any::<u8>(), 0..400),
-            flips in proptest::collection::vec((any::<proptest::sample::Index>(), any::<u8>()), 0..6),
+            flips in proptest::collection::vec((any::<Index>(), any::<u8>()), 0..6),
             cuts in proptest::collection::vec(1..50_usize, 1..4),
         ) {
             read_in_pieces(&bytes, &cuts);
