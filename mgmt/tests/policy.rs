@@ -199,6 +199,71 @@ fn mangle_rules_and_what_they_ask_arrive_where_they_belong() {
 }
 
 #[test]
+fn questions_about_headers_arrive_in_canonical_words() {
+    for (written, canonical) in [
+        ("dscp: \"!46\"", "dscp=!46"),
+        (
+            "protocol: tcp, tcp-flags: \"ack,!fin,syn\"",
+            "protocol=tcp tcp-flags=!fin,syn,ack",
+        ),
+        (
+            "protocol: tcp, tcp-flags: [cwr, \"!ece\"]",
+            "protocol=tcp tcp-flags=!ece,cwr",
+        ),
+        (
+            "protocol: tcp, tcp-mss: \"!1300-1500\"",
+            "protocol=tcp tcp-mss=!1300-1500",
+        ),
+        ("protocol: tcp, tcp-mss: 536", "protocol=tcp tcp-mss=536"),
+        (
+            "src-mac-address: \"!00-0C-42-AA-02-03\"",
+            "src-mac-address=!00:0c:42:aa:02:03",
+        ),
+        (
+            "src-mac-address: 00:0c:42:01:02:03",
+            "src-mac-address=00:0c:42:01:02:03",
+        ),
+        ("fragment: yes", "fragment=yes"),
+        ("fragment: no", "fragment=no"),
+        ("ipv4-options: any", "family=ipv4 ipv4-options=any"),
+        (
+            "ipv4-options: \"!no-timestamp\"",
+            "family=ipv4 ipv4-options=!no-timestamp",
+        ),
+        (
+            "headers: \"frag,hop:contains\"",
+            "family=ipv6 headers=hop,frag:contains",
+        ),
+        ("headers: \"!proto:exact\"", "family=ipv6 headers=!proto"),
+        ("ingress-priority: \"!5\"", "ingress-priority=!5"),
+        ("priority: 46", "priority=46"),
+        (
+            "content: \"GET /\\\\0D\\\\\\\\!\"",
+            "content=\"GET /\\\\0D\\\\5C!\"",
+        ),
+        ("content: '!\\21a\\00'", "content=!\\21a\\00"),
+        ("tls-host: \"!*.Example.ORG\"", "tls-host=!*.example.org"),
+        ("connection-type: sip", "connection-type=sip"),
+        ("connection-type: \"!ftp\"", "connection-type=!ftp"),
+        ("ipsec-policy: \"in,none\"", "ipsec-policy=in,none"),
+        ("ipsec-policy: [out, ipsec]", "ipsec-policy=out,ipsec"),
+        ("hop-limit: \"less-than:5\"", "ttl=less-than:5"),
+        (
+            "family: ipv6, ttl: \"less-than:5\"",
+            "family=ipv6 hop-limit=less-than:5",
+        ),
+        (
+            "family: ipv6, hop-limit: 1",
+            "family=ipv6 hop-limit=equal:1",
+        ),
+    ] {
+        let rule = filter(&format!("{{ chain: forward, {written}, action: drop }}"));
+        let text = format!("filter chain=forward {canonical} action=drop");
+        assert_eq!(&*rule.text, text, "{written}");
+    }
+}
+
+#[test]
 fn a_sequence_and_a_comma_string_are_the_same_list() {
     let one =
         filter("{ chain: forward, connection-state: [established, related], action: accept }");

@@ -1,6 +1,6 @@
 //! A burst: up to 64 packets on their way through the stages, and a mask of those still alive.
 
-use turnpike_conntrack::ids::{ConnState, FlowRef};
+use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
 use turnpike_conntrack::segment::Checksum;
 
 use crate::buffer::Buffer;
@@ -113,6 +113,8 @@ pub struct Meta {
     pub rule: Option<RuleId>,
     /// What another worker decided of the connection it opens, as the worker keeps it.
     pub opening: Option<OpeningId>,
+    /// The helper of its connection.
+    pub helper: Option<HelperId>,
     /// Its marks.
     pub marks: Marks,
     /// What rules change of it.

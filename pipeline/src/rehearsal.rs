@@ -510,6 +510,8 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         out_interface,
         state: Some(packet.state),
         nat_state: packet.nat_state,
+        // No helper is there yet to give a connection.
+        helper: None,
         marks: packet.marks,
     }
 }

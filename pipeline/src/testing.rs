@@ -109,6 +109,7 @@ pub(crate) fn bare(src: &str, dst: &str, proto: Proto) -> Facts {
         out_interface: None,
         state: None,
         nat_state: NatStateSet::default(),
+        helper: None,
         marks: Marks::default(),
     }
 }

@@ -30,6 +30,7 @@ use crate::packet::quoted::connection_key;
 use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
 use crate::recent::{Dropped, Headers};
+use crate::rules::Hellos;
 use crate::stages;
 use crate::stages::counting::Counting;
 use crate::witness::{End, Ending, Waypoint, Witness};
@@ -87,6 +88,7 @@ pub struct Core<W> {
     /// Through either table, after an address has gone.
     sweeps: (Sweep, Sweep),
     pub(crate) counting: Counting,
+    pub(crate) hellos: Hellos,
     pub(crate) witness: W,
 }
 
@@ -204,6 +206,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             Keep::Nothing => (0, 0),
         };
         let random = Random::new(id, conntrack.shared().key);
+        let hellos = Hellos::new(conntrack.shared().key);
         let core = Core {
             id,
             now: Tick::default(),
@@ -220,6 +223,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             arriving: ArrayVec::new(),
             sweeps: Default::default(),
             counting: Counting::default(),
+            hellos,
             witness,
         };
         Self {

@@ -138,6 +138,7 @@ fn facts(random: &mut Random, marks: Marks, out: Option<IfaceId>) -> Facts {
         out_interface: out,
         state: Some(ConnState::Established),
         nat_state: NatStateSet::default(),
+        helper: None,
         marks,
     }
 }

@@ -68,7 +68,8 @@ pub struct Expected<F: Family> {
     pub(super) master: MasterId,
     pub(super) uses: Uses,
     source_port: Option<Port>,
-    pub(crate) helper: Option<HelperId>,
+    /// The helper of the announced connection.
+    pub helper: Option<HelperId>,
     pub(crate) life: ChildLife,
     reserved: Reserved,
 }

@@ -117,6 +117,7 @@ pub fn send(program: &Program, packet: &Packet, doubt: Doubt) -> Course {
         out_interface: None,
         state: None,
         nat_state: NatStateSet::default(),
+        helper: None,
         marks: Marks::default(),
     };
     let mut course = way.run(facts);

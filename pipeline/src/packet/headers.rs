@@ -38,6 +38,10 @@ pub const TCP_PSH: u8 = 0x08;
 pub const TCP_ACK: u8 = 0x10;
 /// TCP flag URG.
 pub const TCP_URG: u8 = 0x20;
+/// TCP flag ECE.
+pub const TCP_ECE: u8 = 0x40;
+/// TCP flag CWR.
+pub const TCP_CWR: u8 = 0x80;
 
 /// ICMP echo reply.
 pub const ICMP_ECHO_REPLY: u8 = 0;

@@ -5,6 +5,7 @@ use turnpike_conntrack::tuple::Proto;
 use super::bytes::{array_at, u8_at};
 use super::headers::IPV6_LEN;
 use super::parse::Fragment;
+use crate::policy::HeaderSet;
 
 /// The most extension headers a packet may have.
 pub const EXTENSION_HEADERS_MAX: usize = 8;
@@ -12,7 +13,9 @@ pub const EXTENSION_HEADERS_MAX: usize = 8;
 pub(super) const HOP_BY_HOP: u8 = 0;
 pub(super) const ROUTING: u8 = 43;
 pub(super) const FRAGMENT: u8 = 44;
+const ENCRYPTED: u8 = 50;
 pub(super) const AUTHENTICATION: u8 = 51;
+const NO_NEXT_HEADER: u8 = 59;
 pub(super) const DESTINATION: u8 = 60;
 
 /// Length of a fragment header.
@@ -73,6 +76,37 @@ pub(super) fn walk(packet: &[u8]) -> Result<Walk, BrokenChain> {
         }
     }
     Err(BrokenChain)
+}
+
+/// The headers that `packet` has, which starts at its IPv6 header, and what they lead to.
+///
+/// A later fragment leads to whatever its packet does, as far as its fragment header says.
+pub fn headers_of(packet: &[u8]) -> Option<HeaderSet> {
+    let walk = walk(packet).ok()?;
+    let mut next = u8_at(packet, 6)?;
+    let mut at = IPV6_LEN;
+    let mut found = HeaderSet::default();
+    while at < walk.end {
+        let (header, len) = match next {
+            HOP_BY_HOP => (HeaderSet::HOP, options_len(packet, at).ok()?),
+            ROUTING => (HeaderSet::ROUTE, options_len(packet, at).ok()?),
+            DESTINATION => (HeaderSet::DST, options_len(packet, at).ok()?),
+            FRAGMENT => (HeaderSet::FRAG, FRAGMENT_LEN),
+            _ => {
+                let len = 4 * (usize::from(length_byte(packet, at).ok()?) + 2);
+                (HeaderSet::AH, len)
+            }
+        };
+        found = found.and(header);
+        next = u8_at(packet, at)?;
+        at += len;
+    }
+    let last = match next {
+        ENCRYPTED => HeaderSet::ESP,
+        NO_NEXT_HEADER => HeaderSet::NONE,
+        _ => HeaderSet::PROTO,
+    };
+    Some(found.and(last))
 }
 
 fn length_byte(packet: &[u8], at: usize) -> Result<u8, BrokenChain> {

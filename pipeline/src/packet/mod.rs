@@ -17,7 +17,7 @@ pub mod frame;
 mod gre;
 pub mod headers;
 pub mod icmp;
-mod ipv6;
+pub mod ipv6;
 pub mod nd;
 pub mod parse;
 pub mod quoted;

@@ -62,6 +62,8 @@ pub struct Link {
     pub vlan: Option<VlanId>,
     /// The inner tag's identifier.
     pub inner_vlan: Option<VlanId>,
+    /// The outer tag's priority (802.1Q), 0 to 7; zero without tags.
+    pub priority: u8,
     /// Length of the header in bytes: 14, 18 or 22.
     pub len: u8,
 }
@@ -271,13 +273,16 @@ fn link(head: &[u8]) -> Option<(Link, u16)> {
         src: Mac(array_at(head, 6)?),
         vlan: None,
         inner_vlan: None,
+        priority: 0,
         len: 14,
     };
     let outer = u16_at(head, ETHERNET_LEN - 2)?;
     if !matches!(outer, ETHERTYPE_VLAN | ETHERTYPE_QINQ) {
         return Some((link, outer));
     }
-    link.vlan = vlan_id(u16_at(head, ETHERNET_LEN)?);
+    let tag = u16_at(head, ETHERNET_LEN)?;
+    link.vlan = vlan_id(tag);
+    link.priority = (tag >> 13) as u8;
     link.len = 18;
     let inner = u16_at(head, ETHERNET_LEN + VLAN_LEN - 2)?;
     if inner != ETHERTYPE_VLAN {

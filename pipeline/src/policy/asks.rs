@@ -6,6 +6,9 @@
 
 use std::fmt;
 
+use super::headers::HeaderAsk;
+use super::payload::PayloadAsk;
+
 /// A question that only a packet itself can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PacketAsk {
@@ -13,6 +16,10 @@ pub enum PacketAsk {
     Size(u16, u16),
     /// `ttl`, or `hop-limit` of IPv6: how it compares.
     Ttl(Comparison, u8),
+    /// About other fields of its headers.
+    Header(HeaderAsk),
+    /// About what it carries.
+    Payload(PayloadAsk),
 }
 
 /// How a number is compared.
@@ -59,6 +66,8 @@ impl PacketAsk {
         match self {
             Self::Size(..) => "packet-size",
             Self::Ttl(..) => "ttl",
+            Self::Header(ask) => ask.name(),
+            Self::Payload(ask) => ask.name(),
         }
     }
 }
@@ -70,6 +79,8 @@ impl fmt::Display for PacketAsk {
             Self::Size(first, last) if first == last => write!(f, "{first}"),
             Self::Size(first, last) => write!(f, "{first}-{last}"),
             Self::Ttl(comparison, number) => write!(f, "{}:{number}", comparison.name()),
+            Self::Header(ask) => write!(f, "{ask}"),
+            Self::Payload(ask) => write!(f, "{ask}"),
         }
     }
 }

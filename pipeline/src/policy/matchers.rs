@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
-use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ids::{ConnState, HelperId};
 use turnpike_conntrack::tuple::Proto;
 
 use super::asks::PacketAsk;
@@ -34,6 +34,8 @@ pub struct Matchers {
     pub connection_state: Option<Match<StateSet>>,
     /// `connection-nat-state`: translated in one of these ways.
     pub connection_nat_state: Option<Match<NatStateSet>>,
+    /// `connection-type`: this helper has announced it, or reads it.
+    pub connection_type: Option<Match<HelperId>>,
     /// `connection-limit`: more connections of the source's block than this.
     pub connection_limit: Option<Match<ConnectionLimit>>,
     /// `protocol`.
@@ -66,10 +68,40 @@ pub struct Matchers {
     pub in_interface_list: Option<Match<InterfaceListId>>,
     /// `out-interface-list`.
     pub out_interface_list: Option<Match<InterfaceListId>>,
+    /// `ipsec-policy`.
+    pub ipsec_policy: Option<Match<IpsecPolicy>>,
     /// `connection-mark`, `packet-mark` and `routing-mark`, at most one of a kind.
     pub marks: Vec<Match<Mark>>,
     /// What only the packet at hand can answer, in the order in which it is asked.
     pub packet: Vec<Match<PacketAsk>>,
+}
+
+/// `ipsec-policy`: whether a packet came, or will leave, under IPsec; none does, for no tunnel ends
+/// at this gateway.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct IpsecPolicy {
+    /// Whether it came, or will leave.
+    pub side: IpsecSide,
+    /// What is asked for.
+    pub protection: Protection,
+}
+
+/// Which way a packet passes IPsec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum IpsecSide {
+    /// `in`.
+    In,
+    /// `out`.
+    Out,
+}
+
+/// Whether a packet is protected by IPsec.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protection {
+    /// `ipsec`.
+    Ipsec,
+    /// `none`.
+    None,
 }
 
 /// A mark that is asked for.

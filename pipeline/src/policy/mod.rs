@@ -6,7 +6,9 @@
 mod action;
 mod asks;
 mod edits;
+mod headers;
 mod matchers;
+mod payload;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,10 +21,12 @@ use crate::ids::{IfaceId, PortId};
 pub use action::{Action, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable};
 pub use asks::{Comparison, PacketAsk};
 pub use edits::{Edit, MarkKind, Then, TtlChange};
+pub use headers::{Extent, HeaderAsk, HeaderSet, Ipv4OptionSet, Ipv4Options, Piece, TcpFlags};
 pub use matchers::{
-    AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, Mark, Match, Matchers,
-    NatStateSet, PortSet, StateSet,
+    AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide,
+    Mark, Match, Matchers, NatStateSet, PortSet, Protection, StateSet,
 };
+pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 
 /// Everything a program is compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -250,6 +254,7 @@ impl Rule {
         self.matchers.connection_state.is_some()
             || self.matchers.connection_nat_state.is_some()
             || self.matchers.connection_limit.is_some()
+            || self.matchers.connection_type.is_some()
             || self
                 .matchers
                 .marks

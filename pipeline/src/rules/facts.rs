@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ids::{ConnState, HelperId};
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::IfaceId;
@@ -35,6 +35,8 @@ pub struct Facts {
     pub state: Option<ConnState>,
     /// How its connection is translated; empty where there is none.
     pub nat_state: NatStateSet,
+    /// What reads its connection, or has announced it.
+    pub helper: Option<HelperId>,
     /// Its marks; those of its own and of its way are none until a rule has set them.
     pub marks: Marks,
 }

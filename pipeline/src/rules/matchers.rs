@@ -9,15 +9,16 @@ mod value;
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::ports::PortSpace;
-use turnpike_conntrack::tuple::{Port, Proto};
+use turnpike_conntrack::ids::HelperId;
+use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
     Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, MarkKind, Match, Matchers,
-    NatStateSet, PortSet, Rule, StateSet,
+    NatStateSet, PortSet, Protection, Rule, StateSet,
 };
 use crate::program::Program;
+use crate::rules::external::is_mapped;
 use crate::rules::facts::Facts;
 
 /// One question of a rule, negated or not.
@@ -65,6 +66,8 @@ pub(super) enum Ask {
     AddressList(End, ListId),
     AddressType(End, AddressTypeSet),
     Mark(Mark),
+    Helper(HelperId),
+    Protection(Protection),
 }
 
 impl Test {
@@ -77,6 +80,7 @@ impl Test {
             connection_nat_state,
             // Not a question of the packet alone: the evaluator asks it when all others hold.
             connection_limit: _,
+            connection_type,
             protocol,
             src_address,
             dst_address,
@@ -88,6 +92,7 @@ impl Test {
             dst_port,
             port,
             icmp_options,
+            ipsec_policy,
             in_interface,
             out_interface,
             in_interface_list,
@@ -109,6 +114,8 @@ impl Test {
             Ask::InterfaceList(Way::Out, v)
         }));
         add(test(connection_nat_state, Ask::NatState));
+        add(test(connection_type, Ask::Helper));
+        add(test(ipsec_policy, |v| Ask::Protection(v.protection)));
         add(test(dst_port, |v| Ask::Port(End::Dst, v)));
         add(test(src_port, |v| Ask::Port(End::Src, v)));
         add(test(port, Ask::EitherPort));
@@ -183,6 +190,8 @@ impl Test {
             Ask::AddressType(End::Src, _) => "src-address-type",
             Ask::AddressType(End::Dst, _) => "dst-address-type",
             Ask::Mark(mark) => mark.kind.matcher(),
+            Ask::Helper(_) => "connection-type",
+            Ask::Protection(_) => "ipsec-policy",
         }
     }
 
@@ -226,6 +235,8 @@ impl Test {
                 let address_type = program.fib.address_type(facts.address(*end));
                 Some(address_type.is_in(*types))
             }
+            Ask::Helper(asked) => Some(facts.helper == Some(*asked)),
+            Ask::Protection(asked) => Some(*asked == Protection::None),
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
@@ -261,24 +272,6 @@ fn test<T: Clone>(asked: &Option<Match<T>>, ask: impl FnOnce(T) -> Ask) -> Optio
         ask: ask(asked.value.clone()),
         negated: asked.negated,
     })
-}
-
-/// Whether a packet's destination is the external endpoint of a live mapping.
-fn is_mapped(facts: &Facts, program: &Program) -> bool {
-    let (Some(space), Some(port)) = (PortSpace::of(facts.proto), facts.dst_port) else {
-        return false;
-    };
-    let port = Port(port);
-    match facts.dst {
-        IpAddr::V4(ip) => {
-            let ports = program.pools4.ports(ip.octets());
-            ports.is_some_and(|ports| ports.is_mapped(space, port))
-        }
-        IpAddr::V6(ip) => {
-            let ports = program.pools6.ports(ip.octets());
-            ports.is_some_and(|ports| ports.is_mapped(space, port))
-        }
-    }
 }
 
 /// What an action asks of a packet without saying so.

@@ -2,13 +2,26 @@
 //!
 //! A packet is seen as it is at that point of its way: what earlier rules have changed counts.
 
+use turnpike_conntrack::time::Tick;
+
+use crate::buffer::Buffer;
+use crate::burst::Origin;
 use crate::packet::parse::{Net, Parsed};
 use crate::policy::PacketAsk;
 use crate::rules::edits::{Edits, Phase};
+use crate::rules::hellos::Hellos;
 
 /// The packet at hand.
-#[derive(Debug, Clone, Copy)]
-pub struct Sight<'a> {
+#[derive(Debug)]
+pub struct Sight<'a, B> {
+    /// Its bytes, as they were received.
+    pub buf: &'a B,
+    /// What earlier packets have brought of TLS ClientHellos.
+    pub hellos: &'a mut Hellos,
+    /// When it is looked at.
+    pub now: Tick,
+    /// How it came.
+    pub origin: Origin,
     /// What the parser read.
     pub parsed: &'a Parsed,
     /// What rules have changed so far.
@@ -19,22 +32,26 @@ pub struct Sight<'a> {
     pub forwarded: bool,
 }
 
-impl Sight<'_> {
+impl<B: Buffer> Sight<'_, B> {
     /// Yes, no, or `None` for a packet that lacks what is asked about.
-    pub fn answer(&self, ask: &PacketAsk) -> Option<bool> {
+    pub fn answer(&mut self, ask: &PacketAsk) -> Option<bool> {
         match ask {
             PacketAsk::Size(first, last) => {
                 Some((u32::from(*first)..=u32::from(*last)).contains(&self.parsed.ip_len))
             }
             PacketAsk::Ttl(comparison, number) => Some(comparison.holds(self.ttl()?, *number)),
+            PacketAsk::Header(ask) => self.header(*ask),
+            PacketAsk::Payload(ask) => self.payload(ask),
         }
     }
 
     /// What the packet is like in what is asked about, for people; `None` if it lacks it.
-    pub fn value(&self, ask: &PacketAsk) -> Option<String> {
+    pub fn value(&mut self, ask: &PacketAsk) -> Option<String> {
         match ask {
             PacketAsk::Size(..) => Some(self.parsed.ip_len.to_string()),
             PacketAsk::Ttl(..) => Some(self.ttl()?.to_string()),
+            PacketAsk::Header(ask) => self.header_value(*ask),
+            PacketAsk::Payload(ask) => self.payload_value(ask),
         }
     }
 

@@ -176,6 +176,7 @@ pub fn facts<F: Family>(
         out_interface,
         state,
         nat_state,
+        helper: meta.helper,
         marks: meta.marks,
     }
 }
@@ -320,10 +321,12 @@ fn asking<B: Buffer, W: Witness<B>, R>(
     };
     let asking = Asking {
         recorder,
-        parsed: &meta.parsed,
+        packet: (buf, meta),
         forwarded,
         limits: &core.conntrack.shared().limits,
         counting: &mut core.counting,
+        hellos: &mut core.hellos,
+        now: core.now,
     };
     let program = &*core.program;
     let mut telling = Telling::new(asking, program, buf, &mut core.witness);

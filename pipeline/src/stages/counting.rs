@@ -11,12 +11,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::FlowId;
 use turnpike_conntrack::limits::{LIMITS_PER_CONNECTION_MAX, Limit, Limits};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
 
+use crate::buffer::Buffer;
+use crate::burst::Meta;
 use crate::ids::RuleId;
-use crate::packet::parse::Parsed;
 use crate::policy::PacketAsk;
-use crate::rules::{CompiledRule, Facts, Look, Observer, Recorder, Sight};
+use crate::rules::{CompiledRule, Facts, Hellos, Look, Observer, Recorder, Sight};
 use crate::stages::family::Stack;
 use crate::worker::Core;
 
@@ -126,25 +128,34 @@ impl<W> Core<W> {
 
 /// Whom the evaluator tells of a packet: the recorder, and those who count connections.
 #[derive(Debug)]
-pub struct Asking<'a> {
+pub struct Asking<'a, B> {
     /// Writes down what matches.
     pub recorder: Recorder<'a>,
     /// The packet.
-    pub parsed: &'a Parsed,
+    pub packet: (&'a B, &'a Meta),
     /// Whether it crosses the gateway.
     pub forwarded: bool,
     /// The counters of all workers.
     pub limits: &'a Limits,
     /// What the packet opens.
     pub counting: &'a mut Counting,
+    /// What earlier packets have brought of TLS ClientHellos.
+    pub hellos: &'a mut Hellos,
+    /// When the packet is looked at.
+    pub now: Tick,
 }
 
-impl Asking<'_> {
+impl<B: Buffer> Asking<'_, B> {
     /// The packet as it stands.
-    pub fn sight(&self) -> Sight<'_> {
+    pub fn sight(&mut self) -> Sight<'_, B> {
         let path = &*self.recorder.path;
+        let (buf, meta) = self.packet;
         Sight {
-            parsed: self.parsed,
+            buf,
+            hellos: self.hellos,
+            now: self.now,
+            origin: meta.origin,
+            parsed: &meta.parsed,
             edits: path.edits(),
             phase: path.phase(),
             forwarded: self.forwarded,
@@ -152,7 +163,7 @@ impl Asking<'_> {
     }
 }
 
-impl Observer for Asking<'_> {
+impl<B: Buffer> Observer for Asking<'_, B> {
     fn looked_at(&mut self, rule: RuleId, look: Look, facts: &Facts) {
         self.recorder.looked_at(rule, look, facts);
     }

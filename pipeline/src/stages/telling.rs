@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use turnpike_conntrack::limits::Limit;
 
+use crate::buffer::Buffer;
 use crate::ids::RuleId;
 use crate::policy::PacketAsk;
 use crate::program::Program;
@@ -16,7 +17,7 @@ use crate::witness::{Looked, Waypoint, Witness};
 /// Whom the evaluator tells of a packet: the stages, and the witness.
 #[derive(Debug)]
 pub struct Telling<'a, B, W> {
-    asking: Asking<'a>,
+    asking: Asking<'a, B>,
     program: &'a Program,
     buf: &'a B,
     witness: &'a mut W,
@@ -24,10 +25,10 @@ pub struct Telling<'a, B, W> {
     connections: Option<u32>,
 }
 
-impl<'a, B, W: Witness<B>> Telling<'a, B, W> {
+impl<'a, B: Buffer, W: Witness<B>> Telling<'a, B, W> {
     /// Lets `asking` answer, and tells `witness` what became of it.
     pub const fn new(
-        asking: Asking<'a>,
+        asking: Asking<'a, B>,
         program: &'a Program,
         buf: &'a B,
         witness: &'a mut W,
@@ -42,7 +43,7 @@ impl<'a, B, W: Witness<B>> Telling<'a, B, W> {
     }
 
     /// What the packet answered to the matcher that did not hold.
-    fn value(&self, rule: RuleId, failed: &str, facts: &Facts) -> Option<String> {
+    fn value(&mut self, rule: RuleId, failed: &str, facts: &Facts) -> Option<String> {
         let rule = self.program.rules.find(rule)?;
         let mut tests = rule.tests().iter();
         let fails = tests.find(|test| test.name() == failed && !test.holds(facts, self.program));
@@ -57,7 +58,7 @@ impl<'a, B, W: Witness<B>> Telling<'a, B, W> {
     }
 }
 
-impl<B, W: Witness<B>> Observer for Telling<'_, B, W> {
+impl<B: Buffer, W: Witness<B>> Observer for Telling<'_, B, W> {
     fn looked_at(&mut self, rule: RuleId, look: Look, facts: &Facts) {
         self.asking.looked_at(rule, look, facts);
         if W::FOLLOWS {

@@ -1,5 +1,8 @@
 //! What a rule asks of the packet at hand, and of its marks.
 
+mod headers;
+mod payload;
+
 use turnpike_pipeline::ids::MARKS_MAX;
 use turnpike_pipeline::policy::{Comparison, Mark, MarkKind, Match, PacketAsk};
 
@@ -19,7 +22,10 @@ pub fn decode(reader: &mut Reader<'_, '_>) -> Vec<Match<PacketAsk>> {
         reader.one("ttl", ttl),
         reader.one("hop-limit", ttl),
     ];
-    asked.into_iter().flatten().collect()
+    let mut asked: Vec<_> = asked.into_iter().flatten().collect();
+    asked.extend(headers::decode(reader));
+    asked.extend(payload::decode(reader));
+    asked
 }
 
 /// Reads the questions about marks.
@@ -62,15 +68,21 @@ pub const NO_MARK: &str = "no-mark";
 
 /// `a` or `a-b`.
 fn size(item: Item<'_>, problems: &mut Problems) -> Option<PacketAsk> {
-    let read = || -> Result<PacketAsk, String> {
+    let (first, last) = range(item, "sizes", problems)?;
+    Some(PacketAsk::Size(first, last))
+}
+
+/// `a` or `a-b`, of 16 bits; `what` they are, for messages.
+fn range(item: Item<'_>, what: &str, problems: &mut Problems) -> Option<(u16, u16)> {
+    let read = || -> Result<(u16, u16), String> {
         let (first, last) = item.text.split_once('-').unwrap_or((item.text, item.text));
         let bytes = |text| number(text, 0, u64::from(u16::MAX));
         let (first, last) = (bytes(first)?, bytes(last)?);
         if first > last {
-            return Err(format!("the sizes `{}` end before they begin", item.text));
+            return Err(format!("the {what} `{}` end before they begin", item.text));
         }
         let narrow = |n| u16::try_from(n).map_err(|e: std::num::TryFromIntError| e.to_string());
-        Ok(PacketAsk::Size(narrow(first)?, narrow(last)?))
+        Ok((narrow(first)?, narrow(last)?))
     };
     or_report(read(), item.span, problems)
 }

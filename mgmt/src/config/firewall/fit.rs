@@ -1,7 +1,5 @@
 //! Whether the parts of one rule fit together: protocols, ports and address families.
 
-use std::net::IpAddr;
-
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::policy::{Action, IpFamily, Match, Matchers, Translation};
 
@@ -20,6 +18,7 @@ pub fn check(
 ) {
     ports_need_a_protocol(section, matchers, problems);
     icmp_options_need_icmp(section, matchers, problems);
+    tcp_headers_need_tcp(section, matchers, problems);
     decide_family(section, matchers, action, problems);
     icmp_is_of_one_family(section, matchers, problems);
     netmask_fits_the_family(section, matchers, problems);
@@ -63,6 +62,26 @@ fn icmp_options_need_icmp(section: Section<'_>, matchers: &Matchers, problems: &
     }
 }
 
+fn tcp_headers_need_tcp(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+    let tcp = matchers
+        .protocol
+        .is_some_and(|p| !p.negated && p.value == Proto::TCP);
+    let refused = section.field("protocol").is_some() && matchers.protocol.is_none();
+    if tcp || refused {
+        return;
+    }
+    for key in ["tcp-flags", "tcp-mss"] {
+        if let Some(entry) = section.entry(key) {
+            let message = format!("`{key}` needs `protocol: tcp`; add it");
+            problems.error(entry.key_span, message);
+        }
+    }
+}
+
+/// What a rule asks that packets of one family alone have.
+const OF_ONE_FAMILY: [(&str, IpFamily); 2] =
+    [("ipv4-options", IpFamily::V4), ("headers", IpFamily::V6)];
+
 /// A rule that names an address of one family is a rule of that family alone.
 fn decide_family(
     section: Section<'_>,
@@ -77,11 +96,16 @@ fn decide_family(
             let node = section.field("to-addresses")?;
             Some(("to-addresses", node, range.first))
         });
-    let written: Vec<(&str, &Node, IpAddr)> =
-        addresses(section, matchers).chain(translated).collect();
+    let headers = OF_ONE_FAMILY
+        .into_iter()
+        .filter_map(|(key, family)| Some((key, section.field(key)?, family)));
+    let written: Vec<(&str, &Node, IpFamily)> = addresses(section, matchers)
+        .chain(translated)
+        .map(|(key, node, ip)| (key, node, family_of(ip)))
+        .chain(headers)
+        .collect();
     let mut decided: Option<(&str, IpFamily)> = matchers.family.map(|f| ("family", f));
-    for (key, node, ip) in written {
-        let family = family_of(ip);
+    for (key, node, family) in written {
         match decided {
             Some((by, other)) if other != family => problems.error(
                 node.span,

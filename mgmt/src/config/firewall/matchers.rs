@@ -2,12 +2,13 @@
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ids::{ConnState, HelperId};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::{PROTOCOLS, protocol_named};
+use turnpike_helpers::names::{HELPER_NAMES, helper_named};
 use turnpike_pipeline::policy::{
-    AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, Match, Matchers,
-    NatStateSet, PortSet, StateSet,
+    AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide,
+    Match, Matchers, NatStateSet, PortSet, Protection, StateSet,
 };
 
 use super::super::address::Addresses;
@@ -34,6 +35,8 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
         connection_state: reader.set("connection-state", states),
         connection_nat_state: reader.set("connection-nat-state", nat_states),
         connection_limit: reader.set("connection-limit", connection_limit),
+        connection_type: reader.one("connection-type", connection_type),
+        ipsec_policy: reader.set("ipsec-policy", ipsec_policy),
         protocol: reader.one("protocol", protocol),
         src_address: reader.one("src-address", address),
         dst_address: reader.one("dst-address", address),
@@ -63,7 +66,8 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
 /// Reads matchers out of one rule.
 pub struct Reader<'a, 'p> {
     section: Section<'a>,
-    problems: &'p mut Problems,
+    /// Where what is wrong goes.
+    pub problems: &'p mut Problems,
 }
 
 impl<'a> Reader<'a, '_> {
@@ -94,6 +98,25 @@ impl<'a> Reader<'a, '_> {
         let (item, negated) = negation(whole, scalar.lead());
         let value = read(item, self.problems)?;
         Some(Match { value, negated })
+    }
+
+    /// The words of a list, `!` and all; an error if there are none.
+    pub fn words(&mut self, key: &str) -> Option<Vec<Item<'a>>> {
+        let node = self.section.field(key)?;
+        let words = items(node, self.problems)?;
+        self.unless_empty(key, node, &words)?;
+        Some(words)
+    }
+
+    fn unless_empty(&mut self, key: &str, node: &Node, words: &[Item<'a>]) -> Option<()> {
+        if words.is_empty() {
+            self.problems.error(
+                node.span,
+                format!("the list is empty and would match nothing; fill it or remove `{key}`"),
+            );
+            return None;
+        }
+        Some(())
     }
 
     /// A matcher of several values, any of which is enough; `!` negates all of them together.
@@ -129,13 +152,7 @@ impl<'a> Reader<'a, '_> {
             }
             Value::Mapping(_) | Value::Refused => return None,
         }
-        if words.is_empty() {
-            self.problems.error(
-                node.span,
-                format!("the list is empty and would match nothing; fill it or remove `{key}`"),
-            );
-            return None;
-        }
+        self.unless_empty(key, node, &words)?;
         let value = read(&words, self.problems)?;
         Some(Match { value, negated })
     }
@@ -199,6 +216,43 @@ fn connection_limit(words: &[Item<'_>], problems: &mut Problems) -> Option<Conne
         count: u32::try_from(counted?).ok()?,
         prefix: u8::try_from(bits?).ok()?,
     })
+}
+
+fn connection_type(item: Item<'_>, problems: &mut Problems) -> Option<HelperId> {
+    let read = helper_named(item.text).ok_or_else(|| {
+        let near = did_you_mean(item.text, HELPER_NAMES);
+        format!(
+            "`{}` is not a type of connection{near}; write one of {}",
+            item.text,
+            HELPER_NAMES.join(", ")
+        )
+    });
+    or_report(read, item.span, problems)
+}
+
+/// `in,none` and the like.
+fn ipsec_policy(words: &[Item<'_>], problems: &mut Problems) -> Option<IpsecPolicy> {
+    const SIDES: &[(&str, IpsecSide)] = &[("in", IpsecSide::In), ("out", IpsecSide::Out)];
+    const KINDS: &[(&str, Protection)] =
+        &[("ipsec", Protection::Ipsec), ("none", Protection::None)];
+    let [side, kind] = words else {
+        let message = "an IPsec policy is a side and a kind; write ipsec-policy: \"in,none\"";
+        problems.error(words.first()?.span, message);
+        return None;
+    };
+    let asked = or_report(choice(side.text, "a side", SIDES), side.span, problems);
+    let protection = choice(kind.text, "a kind of protection", KINDS);
+    let policy = IpsecPolicy {
+        protection: or_report(protection, kind.span, problems)?,
+        side: asked?,
+    };
+    let result = match policy.protection {
+        Protection::Ipsec => "never holds",
+        Protection::None => "always holds",
+    };
+    let message = format!("no IPsec tunnel ends at this gateway, so this {result}");
+    problems.warning(side.span, message);
+    Some(policy)
 }
 
 fn address_types(words: &[Item<'_>], problems: &mut Problems) -> Option<AddressTypeSet> {

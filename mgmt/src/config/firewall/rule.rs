@@ -39,15 +39,7 @@ const LATER: &[&str] = &[
     "address-list-timeout",
     "connection-bytes",
     "connection-rate",
-    "connection-type",
-    "content",
-    "dscp",
     "dst-limit",
-    "fragment",
-    "headers",
-    "ingress-priority",
-    "ipsec-policy",
-    "ipv4-options",
     "layer7-protocol",
     "limit",
     "new-mss",
@@ -56,17 +48,12 @@ const LATER: &[&str] = &[
     "nth",
     "p2p",
     "per-connection-classifier",
-    "priority",
     "psd",
     "random",
     "route-dst",
     "routing-mark",
     "routing-table",
-    "src-mac-address",
-    "tcp-flags",
-    "tcp-mss",
     "time",
-    "tls-host",
     "to-address",
 ];
 
@@ -77,7 +64,10 @@ macro_rules! rule_keys {
             "protocol", "src-address", "dst-address", "src-address-list", "dst-address-list",
             "src-address-type", "dst-address-type", "src-port", "dst-port", "port", "icmp-options",
             "in-interface", "out-interface", "in-interface-list", "out-interface-list",
-            "packet-size", "ttl", "hop-limit", $($own),*
+            "packet-size", "ttl", "hop-limit", "dscp", "tcp-flags", "tcp-mss", "fragment",
+            "src-mac-address", "ingress-priority", "priority", "ipv4-options", "headers",
+            "content", "tls-host", "ipsec-policy",
+            $($own),*
         ]
     };
 }
@@ -97,6 +87,7 @@ const RAW: Keys = Keys {
         ("connection-state", BEFORE_TRACKING),
         ("connection-nat-state", BEFORE_TRACKING),
         ("connection-limit", BEFORE_TRACKING),
+        ("connection-type", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
         ("new-connection-mark", CHANGES),
@@ -119,6 +110,7 @@ const FILTER: Keys = Keys {
         "connection-state",
         "connection-nat-state",
         "connection-limit",
+        "connection-type",
         "connection-mark",
         "packet-mark",
         "reject-with"
@@ -144,6 +136,7 @@ const MANGLE: Keys = Keys {
         "connection-state",
         "connection-nat-state",
         "connection-limit",
+        "connection-type",
         "connection-mark",
         "packet-mark",
         "new-connection-mark",
@@ -167,6 +160,7 @@ const NAT: Keys = Keys {
     of: "a nat rule",
     known: rule_keys!(
         "connection-limit",
+        "connection-type",
         "connection-mark",
         "packet-mark",
         "randomise-ports",

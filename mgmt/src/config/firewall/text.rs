@@ -8,10 +8,12 @@ use std::fmt::Write;
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::protocol_name;
+use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::ids::{ChainId, MarkId};
 use turnpike_pipeline::policy::{
-    Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, Match, NatStateSet, PortChoice, PortRange,
-    Rule, SameBy, StateSet, Then, Translation,
+    Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide, Match,
+    NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
+    Translation,
 };
 
 use super::super::address::show;
@@ -43,6 +45,10 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
     words.matcher("connection-limit", m.connection_limit.as_ref(), |l| {
         format!("{},{}", l.count, l.prefix)
     });
+    words.matcher("connection-type", m.connection_type.as_ref(), |helper| {
+        helper_name(*helper).unwrap_or("?").to_owned()
+    });
+    words.matcher("ipsec-policy", m.ipsec_policy.as_ref(), ipsec_policy);
     words.matcher("protocol", m.protocol.as_ref(), protocol);
     words.matcher("src-address", m.src_address.as_ref(), show);
     words.matcher("dst-address", m.dst_address.as_ref(), show);
@@ -74,7 +80,12 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
         words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
     }
     for asked in &m.packet {
-        words.matcher(asked.value.name(), Some(asked), ToString::to_string);
+        let name = match (&asked.value, m.family) {
+            // Two words for one thing; this is the family's own.
+            (PacketAsk::Ttl(..), Some(IpFamily::V6)) => "hop-limit",
+            (ask, _) => ask.name(),
+        };
+        words.matcher(name, Some(asked), ToString::to_string);
     }
     action(&rule.action, context, &mut words);
     match rule.port_choice {
@@ -246,6 +257,18 @@ fn types(set: &AddressTypeSet) -> String {
 fn flags(bits: u8, names: &[(u8, &str)]) -> String {
     let set = names.iter().filter(|(bit, _)| bits & bit != 0);
     set.map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+}
+
+fn ipsec_policy(policy: &IpsecPolicy) -> String {
+    let side = match policy.side {
+        IpsecSide::In => "in",
+        IpsecSide::Out => "out",
+    };
+    let kind = match policy.protection {
+        Protection::Ipsec => "ipsec",
+        Protection::None => "none",
+    };
+    format!("{side},{kind}")
 }
 
 fn protocol(proto: &Proto) -> String {

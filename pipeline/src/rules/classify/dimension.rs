@@ -207,6 +207,8 @@ pub fn asked(test: &Test, lists: &[InterfaceList]) -> Vec<(Dimension, Spans)> {
         | Ask::EitherPort(_)
         | Ask::AddressList(..)
         | Ask::AddressType(..)
+        | Ask::Helper(_)
+        | Ask::Protection(_)
         | Ask::Mark(_) => Vec::new(),
     }
 }

@@ -2,15 +2,16 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::ids::{ConnState, HelperId};
 use turnpike_conntrack::tuple::Proto;
+use turnpike_helpers::names::helper_named;
 
 use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId};
 use crate::policy::{
     Action, AddressList, AddressRange, AddressTypeSet, Comparison, ConnectionLimit, Edit,
-    IcmpOptions, InterfaceList, IpFamily, Mark, MarkKind, Match, Matchers, NatStateSet, PacketAsk,
-    Policy, PortRange, PortSet, RejectWith, Rule, SameBy, StateSet, TableKind, Then, Translation,
-    TtlChange,
+    IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Mark, MarkKind, Match, Matchers,
+    NatStateSet, PacketAsk, Policy, PortRange, PortSet, Protection, RejectWith, Rule, SameBy,
+    StateSet, TableKind, Then, Translation, TtlChange,
 };
 use crate::rules::{Facts, Marks};
 use crate::testing::{chain, gateway, ip, rule};
@@ -138,6 +139,11 @@ impl Chance {
         asked.into_iter().flatten().collect()
     }
 
+    fn helper(&mut self) -> HelperId {
+        let name = self.pick(&["ftp", "sip"]);
+        helper_named(name).unwrap()
+    }
+
     /// A rule's questions: none, some, or now and then many.
     fn matchers(&mut self) -> Matchers {
         // How often one of them is asked.
@@ -153,6 +159,11 @@ impl Chance {
             connection_limit: self.asks(often / 4, |c| ConnectionLimit {
                 count: c.bits(2).into(),
                 prefix: 32,
+            }),
+            connection_type: self.asks(often / 4, Self::helper),
+            ipsec_policy: self.asks(often / 4, |c| IpsecPolicy {
+                side: IpsecSide::In,
+                protection: c.pick(&[Protection::None, Protection::Ipsec]),
             }),
             protocol: self.asks(often, |c| c.pick(&PROTOCOLS)),
             src_address: self.asks(often, Self::range),
@@ -288,6 +299,7 @@ impl Chance {
             out_interface: iface(self),
             state: self.is(80).then(|| self.pick(&STATES)),
             nat_state: NatStateSet(self.bits(2)),
+            helper: self.is(30).then(|| self.helper()),
             marks: Marks {
                 connection: self.bits(1).into(),
                 ..Marks::default()

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use turnpike_helpers::catalogue::protocol_name;
+use turnpike_helpers::names::helper_name;
 
 use super::{Ask, Test, Way};
 use crate::fib::AddressType;
@@ -37,6 +38,12 @@ impl Test {
             }
             Ask::Address(end, _) | Ask::AddressList(end, _) => facts.address(*end).to_string(),
             Ask::AddressType(end, _) => address_type(facts.address(*end), program).to_owned(),
+            Ask::Helper(_) => facts
+                .helper
+                .and_then(helper_name)
+                .unwrap_or("none")
+                .to_owned(),
+            Ask::Protection(_) => "none".to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
         })
     }

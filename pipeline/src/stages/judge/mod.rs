@@ -20,7 +20,7 @@ use std::net::IpAddr;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::events::Cause;
-use turnpike_conntrack::ids::{ConnState, FlowRef};
+use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
 use turnpike_conntrack::tuple::{Address, Tuple, V4, V6};
 
 use crate::buffer::Buffer;
@@ -221,6 +221,7 @@ fn prerouting<F: Stack, B: Buffer, W: Witness<B>>(
         ..Marks::default()
     };
     meta.edits = Edits::default();
+    meta.helper = helper::<F, W>(core, meta);
     if !core.program.has_mangle_rules || meta.origin.is_local() {
         return Ok(());
     }
@@ -393,6 +394,15 @@ pub fn connection_mark<F: Stack, W>(core: &Core<W>, meta: &Meta) -> u32 {
     match meta.track {
         Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).mark(flow.id),
         Track::Exempt | Track::Missed | Track::Opening(_) | Track::Invalid => 0,
+    }
+}
+
+/// The helper of the packet's connection; that of one that is being opened is known already.
+fn helper<F: Stack, W>(core: &Core<W>, meta: &Meta) -> Option<HelperId> {
+    match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).helper(flow.id),
+        Track::Opening(_) => meta.helper,
+        Track::Exempt | Track::Missed | Track::Invalid => None,
     }
 }
 

@@ -67,6 +67,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         None => ConnState::New,
     };
     meta.track = Track::Opening(state);
+    meta.helper = expected.and_then(|expected| expected.helper);
     let mut path = Path::new();
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
