@@ -30,8 +30,10 @@ use crate::packet::quoted::connection_key;
 use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
 use crate::recent::{Dropped, Headers};
+use crate::rules::rates::meters::Meters;
 use crate::stages;
 use crate::stages::counting::Counting;
+use crate::wall::Wall;
 use crate::witness::{End, Ending, Waypoint, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
@@ -52,6 +54,8 @@ pub struct WorkerSetup {
     pub neighbours: Neighbours,
     /// Whether what rules say of a flow is kept.
     pub keep: Keep,
+    /// The clock on the wall; whoever runs the worker keeps it right.
+    pub wall: Arc<Wall>,
 }
 
 /// Whether a worker keeps what rules say of a flow; it comes to the same, at another price.
@@ -78,7 +82,10 @@ pub struct Core<W> {
     pub(crate) next_hops: NextHops,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) log_budget: Budget,
-    /// For ports that nobody is to guess.
+    pub(crate) wall: Arc<Wall>,
+    /// How fast the connections of either table are, while rules ask.
+    pub(crate) meters: (Meters, Meters),
+    /// For ports that nobody is to guess, and for rules.
     pub(crate) random: Random,
     /// The connection that the packet being handed over is to open.
     pub(crate) departing: Option<AnyOpening>,
@@ -112,6 +119,14 @@ impl<W> Core<W> {
         }
         connection_key::<F>(buf.head(), &meta.parsed)
             .is_some_and(|(key, _)| F::table(&self.conntrack).is_current(flow, &key))
+    }
+
+    /// Takes memory for the speeds of connections, once a program asks for them.
+    fn provide_meters(&mut self) {
+        if self.program.states.needs_meters() {
+            self.meters.0.provide(self.conntrack.v4.capacity());
+            self.meters.1.provide(self.conntrack.v6.capacity());
+        }
     }
 
     /// Keeps an opening until its packet is judged.
@@ -198,13 +213,14 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             counters,
             neighbours,
             keep,
+            wall,
         } = setup;
         let (outcomes, plans) = match keep {
             Keep::Outcomes => (OUTCOMES_MAX, PLANS_MAX),
             Keep::Nothing => (0, 0),
         };
         let random = Random::new(id, conntrack.shared().key);
-        let core = Core {
+        let mut core = Core {
             id,
             now: Tick::default(),
             program,
@@ -215,6 +231,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             next_hops: NextHops::new(neighbours),
             counters,
             log_budget: Budget::default(),
+            wall,
+            meters: Default::default(),
             random,
             departing: None,
             arriving: ArrayVec::new(),
@@ -222,6 +240,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             counting: Counting::default(),
             witness,
         };
+        core.provide_meters();
         Self {
             core,
             burst: Burst::default(),
@@ -344,6 +363,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             core.sweeps = (Sweep::whole(), Sweep::whole());
         }
         core.program = program;
+        core.provide_meters();
     }
 
     /// What is done between bursts, each millisecond or so: expiry and what a reload has ended,

@@ -6,6 +6,8 @@
 
 use std::fmt;
 
+use super::rates::RateAsk;
+
 /// A question that only a packet itself can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PacketAsk {
@@ -13,6 +15,8 @@ pub enum PacketAsk {
     Size(u16, u16),
     /// `ttl`, or `hop-limit` of IPv6: how it compares.
     Ttl(Comparison, u8),
+    /// How much traffic there was up to this packet.
+    Rate(RateAsk),
 }
 
 /// How a number is compared.
@@ -59,6 +63,15 @@ impl PacketAsk {
         match self {
             Self::Size(..) => "packet-size",
             Self::Ttl(..) => "ttl",
+            Self::Rate(ask) => ask.name(),
+        }
+    }
+
+    /// Whether it means nothing without connection tracking.
+    pub const fn needs_tracking(&self) -> bool {
+        match self {
+            Self::Size(..) | Self::Ttl(..) => false,
+            Self::Rate(ask) => ask.needs_tracking(),
         }
     }
 }
@@ -70,6 +83,7 @@ impl fmt::Display for PacketAsk {
             Self::Size(first, last) if first == last => write!(f, "{first}"),
             Self::Size(first, last) => write!(f, "{first}-{last}"),
             Self::Ttl(comparison, number) => write!(f, "{}:{number}", comparison.name()),
+            Self::Rate(ask) => ask.fmt(f),
         }
     }
 }

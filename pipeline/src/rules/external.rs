@@ -1,13 +1,18 @@
-//! The addresses that source translation may give out: which port pools a program needs.
+//! The addresses that source translation may give out: which port pools a program needs, and what
+//! they say of a packet that comes in.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
-use turnpike_conntrack::tuple::{Address, Family};
+use turnpike_conntrack::ports::PortSpace;
+use turnpike_conntrack::tuple::{Address, Family, Port};
 
 use crate::ids::ChainId;
 use crate::interfaces::Interfaces;
 use crate::policy::{Action, AddressRange, IpFamily};
+use crate::program::Program;
 use crate::rules::compiled::{CompiledRule, Rules};
+use crate::rules::facts::Facts;
 
 /// The external addresses of one family that a program may translate to, each once.
 ///
@@ -75,6 +80,24 @@ fn range_addresses<F: Family>(
         let bits = first.to_bits()..=last.to_bits();
         bits.take(limit).map(F::Addr::from_bits)
     })
+}
+
+/// Whether a packet's destination is the external endpoint of a live mapping.
+pub fn is_mapped(facts: &Facts, program: &Program) -> bool {
+    let (Some(space), Some(port)) = (PortSpace::of(facts.proto), facts.dst_port) else {
+        return false;
+    };
+    let port = Port(port);
+    match facts.dst {
+        IpAddr::V4(ip) => {
+            let ports = program.pools4.ports(ip.octets());
+            ports.is_some_and(|ports| ports.is_mapped(space, port))
+        }
+        IpAddr::V6(ip) => {
+            let ports = program.pools6.ports(ip.octets());
+            ports.is_some_and(|ports| ports.is_mapped(space, port))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,16 +9,17 @@ mod value;
 
 use std::net::IpAddr;
 
-use turnpike_conntrack::ports::PortSpace;
-use turnpike_conntrack::tuple::{Port, Proto};
+use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
-    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, MarkKind, Match, Matchers,
-    NatStateSet, PortSet, Rule, StateSet,
+    Action, AddressRange, AddressTypeSet, Classifier, IcmpOptions, IpFamily, Mark, MarkKind, Match,
+    Matchers, NatStateSet, PortSet, Rule, StateSet,
 };
 use crate::program::Program;
+use crate::rules::external::is_mapped;
 use crate::rules::facts::Facts;
+use crate::rules::flow_class::is_of_class;
 
 /// One question of a rule, negated or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +66,7 @@ pub(super) enum Ask {
     AddressList(End, ListId),
     AddressType(End, AddressTypeSet),
     Mark(Mark),
+    Classifier(Classifier),
 }
 
 impl Test {
@@ -93,6 +95,7 @@ impl Test {
             in_interface_list,
             out_interface_list,
             marks,
+            classifier,
             // Asked of each packet anew, see `rules::packet`.
             packet: _,
         } = &rule.matchers;
@@ -122,6 +125,7 @@ impl Test {
         for mark in marks {
             add(test(&Some(*mark), Ask::Mark));
         }
+        tests.extend(test(classifier, Ask::Classifier));
         tests.into()
     }
 
@@ -183,6 +187,7 @@ impl Test {
             Ask::AddressType(End::Src, _) => "src-address-type",
             Ask::AddressType(End::Dst, _) => "dst-address-type",
             Ask::Mark(mark) => mark.kind.matcher(),
+            Ask::Classifier(_) => "per-connection-classifier",
         }
     }
 
@@ -229,6 +234,7 @@ impl Test {
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
+            Ask::Classifier(asked) => Some(is_of_class(facts, asked)),
         }
     }
 }
@@ -261,24 +267,6 @@ fn test<T: Clone>(asked: &Option<Match<T>>, ask: impl FnOnce(T) -> Ask) -> Optio
         ask: ask(asked.value.clone()),
         negated: asked.negated,
     })
-}
-
-/// Whether a packet's destination is the external endpoint of a live mapping.
-fn is_mapped(facts: &Facts, program: &Program) -> bool {
-    let (Some(space), Some(port)) = (PortSpace::of(facts.proto), facts.dst_port) else {
-        return false;
-    };
-    let port = Port(port);
-    match facts.dst {
-        IpAddr::V4(ip) => {
-            let ports = program.pools4.ports(ip.octets());
-            ports.is_some_and(|ports| ports.is_mapped(space, port))
-        }
-        IpAddr::V6(ip) => {
-            let ports = program.pools6.ports(ip.octets());
-            ports.is_some_and(|ports| ports.is_mapped(space, port))
-        }
-    }
 }
 
 /// What an action asks of a packet without saying so.

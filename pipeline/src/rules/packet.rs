@@ -1,6 +1,7 @@
 //! What only the packet at hand can answer.
 //!
-//! A packet is seen as it is at that point of its way: what earlier rules have changed counts.
+//! A packet is seen as it is at that point of its way: what earlier rules have changed counts. What
+//! was before it is not seen here, but by [`rates`](super::rates).
 
 use crate::packet::parse::{Net, Parsed};
 use crate::policy::PacketAsk;
@@ -27,6 +28,7 @@ impl Sight<'_> {
                 Some((u32::from(*first)..=u32::from(*last)).contains(&self.parsed.ip_len))
             }
             PacketAsk::Ttl(comparison, number) => Some(comparison.holds(self.ttl()?, *number)),
+            PacketAsk::Rate(_) => None,
         }
     }
 
@@ -35,6 +37,7 @@ impl Sight<'_> {
         match ask {
             PacketAsk::Size(..) => Some(self.parsed.ip_len.to_string()),
             PacketAsk::Ttl(..) => Some(self.ttl()?.to_string()),
+            PacketAsk::Rate(_) => None,
         }
     }
 

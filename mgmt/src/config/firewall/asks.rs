@@ -8,6 +8,7 @@ use super::super::section::Word;
 use super::super::section::{Item, or_report};
 use super::super::value::{Name, choice, number};
 use super::matchers::Reader;
+use super::rates;
 use crate::problem::Problems;
 use crate::yaml::{Node, Value};
 
@@ -19,7 +20,8 @@ pub fn decode(reader: &mut Reader<'_, '_>) -> Vec<Match<PacketAsk>> {
         reader.one("ttl", ttl),
         reader.one("hop-limit", ttl),
     ];
-    asked.into_iter().flatten().collect()
+    let rates = rates::decode(reader);
+    asked.into_iter().flatten().chain(rates).collect()
 }
 
 /// Reads the questions about marks.

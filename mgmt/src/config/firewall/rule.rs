@@ -37,35 +37,26 @@ pub struct Draft<'a> {
 const LATER: &[&str] = &[
     "address-list",
     "address-list-timeout",
-    "connection-bytes",
-    "connection-rate",
     "connection-type",
     "content",
     "dscp",
-    "dst-limit",
     "fragment",
     "headers",
     "ingress-priority",
     "ipsec-policy",
     "ipv4-options",
     "layer7-protocol",
-    "limit",
     "new-mss",
     "new-priority",
     "new-routing-mark",
-    "nth",
     "p2p",
-    "per-connection-classifier",
     "priority",
-    "psd",
-    "random",
     "route-dst",
     "routing-mark",
     "routing-table",
     "src-mac-address",
     "tcp-flags",
     "tcp-mss",
-    "time",
     "tls-host",
     "to-address",
 ];
@@ -77,7 +68,8 @@ macro_rules! rule_keys {
             "protocol", "src-address", "dst-address", "src-address-list", "dst-address-list",
             "src-address-type", "dst-address-type", "src-port", "dst-port", "port", "icmp-options",
             "in-interface", "out-interface", "in-interface-list", "out-interface-list",
-            "packet-size", "ttl", "hop-limit", $($own),*
+            "packet-size", "ttl", "hop-limit", "limit", "nth", "random",
+            "per-connection-classifier", "dst-limit", "psd", "time", $($own),*
         ]
     };
 }
@@ -97,6 +89,8 @@ const RAW: Keys = Keys {
         ("connection-state", BEFORE_TRACKING),
         ("connection-nat-state", BEFORE_TRACKING),
         ("connection-limit", BEFORE_TRACKING),
+        ("connection-bytes", BEFORE_TRACKING),
+        ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
         ("new-connection-mark", CHANGES),
@@ -118,6 +112,8 @@ const FILTER: Keys = Keys {
     known: rule_keys!(
         "connection-state",
         "connection-nat-state",
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-mark",
         "packet-mark",
@@ -143,6 +139,8 @@ const MANGLE: Keys = Keys {
     known: rule_keys!(
         "connection-state",
         "connection-nat-state",
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-mark",
         "packet-mark",
@@ -166,6 +164,8 @@ const MANGLE: Keys = Keys {
 const NAT: Keys = Keys {
     of: "a nat rule",
     known: rule_keys!(
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-mark",
         "packet-mark",

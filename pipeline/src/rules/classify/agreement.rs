@@ -215,6 +215,7 @@ fn to_reach() -> BTreeSet<String> {
         "connection-mark",
         "packet-mark",
         "routing-mark",
+        "per-connection-classifier",
     ];
     // These are asked behind the others.
     let last = ["packet-size", "ttl", "connection-limit"];

@@ -207,7 +207,8 @@ pub fn asked(test: &Test, lists: &[InterfaceList]) -> Vec<(Dimension, Spans)> {
         | Ask::EitherPort(_)
         | Ask::AddressList(..)
         | Ask::AddressType(..)
-        | Ask::Mark(_) => Vec::new(),
+        | Ask::Mark(_)
+        | Ask::Classifier(_) => Vec::new(),
     }
 }
 

@@ -9,6 +9,7 @@ use crate::fib::AddressType;
 use crate::policy::{IpFamily, MarkKind, NatStateSet};
 use crate::program::Program;
 use crate::rules::facts::Facts;
+use crate::rules::flow_class::class;
 
 impl Test {
     /// What the packet is like in what this test asks about; `None` if it lacks it.
@@ -38,6 +39,7 @@ impl Test {
             Ask::Address(end, _) | Ask::AddressList(end, _) => facts.address(*end).to_string(),
             Ask::AddressType(end, _) => address_type(facts.address(*end), program).to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
+            Ask::Classifier(asked) => class(facts, asked)?.to_string(),
         })
     }
 }
