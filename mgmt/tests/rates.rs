@@ -151,8 +151,8 @@ fn per_connection_classifier_is_fields_and_a_class() {
 #[test]
 fn what_keeps_count_is_asked_last_however_it_is_written() {
     let rule = "{ limit: \"5,10\", dst-limit: \"5,10,src-port\", psd: \"21,3s,3,1\", time: 1h-2h, \
-                connection-rate: 1-0, nth: \"2,1\", connection-bytes: 1-0, random: 5, packet-size: 9, \
-                chain: forward, action: accept }";
+                connection-rate: 1-0, nth: \"2,1\", connection-bytes: 1-0, random: 5, \
+                packet-size: 9, chain: forward, action: accept }";
     let rule = only_rule(&load("mangle", rule).mangle);
     let names: Vec<&str> = rule
         .matchers

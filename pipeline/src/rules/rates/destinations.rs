@@ -3,8 +3,9 @@
 //! All workers share one table of fixed size, without locks. A bucket is two words: whose it is
 //! (32 bits of keyed fingerprint) with the time from which on it may be somebody else's, and what
 //! is in it (see [`bucket`](super::bucket)). It may lie in any place of two sets, and goes into the
-//! emptier one, so that the table is nearly full before a bucket finds no room. It is free once it is full again, because then it says no more than a new one would, or once it
-//! has not been asked for as long as its rule keeps it.
+//! emptier one, so that the table is nearly full before a bucket finds no room. It is free once it
+//! is full again, because then it says no more than a new one would, or once it has not been asked
+//! for as long as its rule keeps it.
 //!
 //! Who wants to take from a bucket first makes it his or prolongs it, by an exchange of the first
 //! word, and then exchanges the second. So nobody resets what another has just taken from, and

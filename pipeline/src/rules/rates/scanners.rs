@@ -6,8 +6,8 @@
 //! a port (a TCP segment with ACK or RST) is passed over. That is how Linux's `psd` counts.
 //!
 //! All workers share one table of fixed size, without locks: a cache line for each source, with
-//! the ports that it has tried, up to [`PORTS_MAX`]; those beyond add weight each time. A source
-//! for which there is no place takes that of the one that would be forgotten first.
+//! the ports that it has tried, up to [`SCANNED_PORTS_MAX`]; those beyond add weight each time. A
+//! source for which there is no place takes that of the one that would be forgotten first.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -22,7 +22,7 @@ const WAYS: usize = 4;
 /// How many sources are remembered, for all rules together: 1 MiB.
 pub const SCANNERS_MAX: usize = 1 << 14;
 /// How many ports of one source are told apart.
-pub const PORTS_MAX: usize = PORT_WORDS * PORTS_PER_WORD;
+pub const SCANNED_PORTS_MAX: usize = PORT_WORDS * PORTS_PER_WORD;
 const PORT_WORDS: usize = 6;
 const PORTS_PER_WORD: usize = 3;
 /// The bits that a port has in its word: the number, the protocol, and one that is always set.
@@ -346,12 +346,12 @@ mod tests {
             let now = Tick::from_millis(0);
             table.note(hash(1), tcp(port), &weights, now) == Seen::Scan
         };
-        let told_apart = u16::try_from(PORTS_MAX).unwrap();
+        let told_apart = u16::try_from(SCANNED_PORTS_MAX).unwrap();
         for port in 0..told_apart {
             assert!(!note(30_000 + port) && !note(30_000 + port));
         }
         let repeats = (0..200).position(|_| note(50_000)).unwrap();
-        assert_eq!(repeats + 1 + PORTS_MAX, 100);
+        assert_eq!(repeats + 1 + SCANNED_PORTS_MAX, 100);
     }
 
     #[test]
