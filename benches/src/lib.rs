@@ -143,6 +143,7 @@ impl Rig {
             counters: Arc::new(WorkerCounters::default()),
             neighbours: Neighbours::Assume(PEER_MAC),
             keep: Keep::Outcomes,
+            wall: Arc::default(),
         };
         Self {
             worker: Worker::new(setup, ()),

@@ -219,6 +219,14 @@ impl<F: Family> Table<F> {
         self.hot[at(id)].mark
     }
 
+    /// What a connection has carried, in bytes of IP packets of both directions, and when it was
+    /// opened, in seconds.
+    pub fn carried(&self, id: FlowId) -> (u64, u32) {
+        let warm = &self.warm[at(id)];
+        let [original, reply] = warm.bytes;
+        (original.saturating_add(reply), warm.start)
+    }
+
     /// Sets a connection's mark; another one than before makes both flows forget their judgement.
     pub fn set_mark(&mut self, id: FlowId, mark: u32) {
         let hot = &mut self.hot[at(id)];

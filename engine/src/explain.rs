@@ -35,9 +35,11 @@ use turnpike_pipeline::policy::Policy;
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::stages::family::Stack;
+use turnpike_pipeline::wall::Wall;
 use turnpike_pipeline::witness::{End, Ending, Waypoint, Witness};
 use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
+use crate::clock::Clock;
 use crate::pcap::MADE_UP_MAC;
 use crate::replay::assume::{Assumed, assume};
 use crate::replay::follow::behind;
@@ -159,6 +161,9 @@ impl Explainer {
         let follower = Follower::default();
         let shared = Arc::new(Shared::new(CONNECTIONS_MAX, KEY));
         let capacity = Capacity::share(CONNECTIONS_MAX, 1);
+        // What is explained happens now, for rules that ask for the time of day.
+        let wall = Arc::<Wall>::default();
+        Clock::start().set(&wall);
         let setup = WorkerSetup {
             id: WORKER,
             program: Arc::clone(&program),
@@ -166,6 +171,7 @@ impl Explainer {
             counters: Arc::default(),
             neighbours: Neighbours::Assume(MADE_UP_MAC),
             keep: Keep::Nothing,
+            wall,
         };
         let slow_setup = SlowPathSetup {
             pool: HeapPool,

@@ -15,6 +15,7 @@ use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::IfaceId;
 use turnpike_pipeline::outbox::{FromSlowPath, NeighbourUpdate};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath};
+use turnpike_pipeline::wall::Wall;
 
 use crate::clock::Clock;
 use crate::exchange::{Exchange, Phase};
@@ -43,6 +44,8 @@ pub(crate) struct SlowPathLoop {
     pub mailbox: Arc<Mailbox<SlowPath<MbufPool>>>,
     pub load: Arc<LoopLoad>,
     pub clock: Clock,
+    /// The clock on the wall, which the slow path keeps right for all workers.
+    pub wall: Arc<Wall>,
     pub idle: Idle,
     pub out: SlowOutbox<Mbuf>,
     pub waiting: Waiting,
@@ -64,6 +67,7 @@ impl SlowPathLoop {
             let packets = self.handle_punts(now);
             if now.as_micros() - ticked.as_micros() >= TICK_US {
                 self.slow.tick(now, &mut self.out);
+                self.clock.set(&self.wall);
                 ticked = now;
             }
             self.flush();

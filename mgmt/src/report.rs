@@ -202,6 +202,9 @@ pub struct Worker {
     pub handovers: Vec<Count>,
     /// Packets that other workers gave to this one.
     pub taken_over: u64,
+    /// Packets for which rules with `dst-limit` or `psd` had no room.
+    #[serde(default)]
+    pub unremembered: u64,
     /// Packets waiting right now.
     pub held: u64,
     /// Packets dropped for any reason.

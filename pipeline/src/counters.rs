@@ -257,6 +257,9 @@ pub struct WorkerCounters {
     pub logs_suppressed: Counter,
     /// ICMP errors and resets that exceeded their limit.
     pub answers_suppressed: Counter,
+    /// Packets that a rule with `dst-limit` or `psd` could not remember for want of room, or for
+    /// which it had to forget another source.
+    pub unremembered: Counter,
     /// Packets waiting for something right now.
     pub held: Gauge,
     /// The last packets that were dropped.
@@ -278,6 +281,7 @@ impl Default for WorkerCounters {
             fragments_made: Counter::default(),
             logs_suppressed: Counter::default(),
             answers_suppressed: Counter::default(),
+            unremembered: Counter::default(),
             held: Gauge::default(),
             recent: Recent::default(),
         }

@@ -20,10 +20,11 @@ use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
 use crate::policy::{Policy, TableKind, Tracking};
-use crate::rules::Rules;
 use crate::rules::external::external_addresses;
 use crate::rules::lasting::Lasting;
 use crate::rules::marks::MarkNumbers;
+use crate::rules::{RuleStates, Rules};
+use crate::wall::Zone;
 
 /// A policy, compiled.
 #[derive(Debug)]
@@ -54,6 +55,10 @@ pub struct Program {
     pub pools6: Pools<V6>,
     /// The numbers that rules keep over reloads.
     pub lasting: Lasting,
+    /// The time zone that rules tell the time in.
+    pub zone: Zone,
+    /// What rules remember of the packets that they were asked for.
+    pub states: RuleStates,
     carry: Box<[Option<RuleId>]>,
     rule_counters: Box<[RuleCounters]>,
     interface_counters: Box<[PerInterface]>,
@@ -81,6 +86,7 @@ impl Program {
         let previous = context.previous;
         let carry = carried_rules(&rules, previous);
         let same_interfaces = carried_interfaces(&interfaces, previous);
+        let lasting = Lasting::build(&carry, previous.map(|p| &p.lasting));
         let workers = 0..context.workers;
         Self {
             generation: context.generation,
@@ -103,7 +109,9 @@ impl Program {
                     PerInterface::build(&same_interfaces, before)
                 })
                 .collect(),
-            lasting: Lasting::build(&carry, previous.map(|p| &p.lasting)),
+            zone: policy.zone.clone(),
+            states: RuleStates::build(&rules, (&carry, &lasting), previous.map(|p| &p.states)),
+            lasting,
             interfaces,
             rules,
             carry,

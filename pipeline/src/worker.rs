@@ -31,8 +31,10 @@ use crate::plans::{PLANS_MAX, Plans};
 use crate::program::Program;
 use crate::recent::{Dropped, Headers};
 use crate::rules::Hellos;
+use crate::rules::rates::meters::Meters;
 use crate::stages;
 use crate::stages::counting::Counting;
+use crate::wall::Wall;
 use crate::witness::{End, Ending, Waypoint, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
@@ -53,6 +55,8 @@ pub struct WorkerSetup {
     pub neighbours: Neighbours,
     /// Whether what rules say of a flow is kept.
     pub keep: Keep,
+    /// The clock on the wall; whoever runs the worker keeps it right.
+    pub wall: Arc<Wall>,
 }
 
 /// Whether a worker keeps what rules say of a flow; it comes to the same, at another price.
@@ -79,7 +83,10 @@ pub struct Core<W> {
     pub(crate) next_hops: NextHops,
     pub(crate) counters: Arc<WorkerCounters>,
     pub(crate) log_budget: Budget,
-    /// For ports that nobody is to guess.
+    pub(crate) wall: Arc<Wall>,
+    /// How fast the connections of either table are, while rules ask.
+    pub(crate) meters: (Meters, Meters),
+    /// For ports that nobody is to guess, and for rules.
     pub(crate) random: Random,
     /// The connection that the packet being handed over is to open.
     pub(crate) departing: Option<AnyOpening>,
@@ -114,6 +121,14 @@ impl<W> Core<W> {
         }
         connection_key::<F>(buf.head(), &meta.parsed)
             .is_some_and(|(key, _)| F::table(&self.conntrack).is_current(flow, &key))
+    }
+
+    /// Takes memory for the speeds of connections, once a program asks for them.
+    fn provide_meters(&mut self) {
+        if self.program.states.needs_meters() {
+            self.meters.0.provide(self.conntrack.v4.capacity());
+            self.meters.1.provide(self.conntrack.v6.capacity());
+        }
     }
 
     /// Keeps an opening until its packet is judged.
@@ -200,6 +215,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             counters,
             neighbours,
             keep,
+            wall,
         } = setup;
         let (outcomes, plans) = match keep {
             Keep::Outcomes => (OUTCOMES_MAX, PLANS_MAX),
@@ -207,7 +223,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         };
         let random = Random::new(id, conntrack.shared().key);
         let hellos = Hellos::new(conntrack.shared().key);
-        let core = Core {
+        let mut core = Core {
             id,
             now: Tick::default(),
             program,
@@ -218,6 +234,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             next_hops: NextHops::new(neighbours),
             counters,
             log_budget: Budget::default(),
+            wall,
+            meters: Default::default(),
             random,
             departing: None,
             arriving: ArrayVec::new(),
@@ -226,6 +244,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             hellos,
             witness,
         };
+        core.provide_meters();
         Self {
             core,
             burst: Burst::default(),
@@ -348,6 +367,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             core.sweeps = (Sweep::whole(), Sweep::whole());
         }
         core.program = program;
+        core.provide_meters();
     }
 
     /// What is done between bursts, each millisecond or so: expiry and what a reload has ended,

@@ -24,6 +24,7 @@ use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
+use turnpike_pipeline::wall::Wall;
 use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 pub use crate::exchange::RingSizes;
@@ -105,6 +106,7 @@ struct Common {
     shared: Arc<Shared>,
     keys: Keys,
     clock: Clock,
+    wall: Arc<Wall>,
 }
 
 impl Gateway {
@@ -139,13 +141,16 @@ impl Gateway {
         let wiring = assembly::wire(config, workers, &mut pools)?;
         let slow_pool = pools.on(None)?;
         let program = compile(&wiring.facts);
+        let (clock, wall) = (Clock::start(), Arc::<Wall>::default());
+        clock.set(&wall);
         let common = Common {
             // The slow path subscribes behind the workers.
             publisher: Arc::new(Publisher::new(program, usize::from(workers) + 1)),
             exchange: Arc::new(Exchange::new(&config.rings, workers)),
             shared: Arc::new(Shared::new(config.max_connections, keys.shared)),
             keys,
-            clock: Clock::start(),
+            clock,
+            wall,
         };
         let mut crew = Crew::default();
         for (number, queues) in (0..workers).zip(wiring.queues) {
@@ -337,6 +342,7 @@ impl Crew {
         let counters = Arc::clone(&handle.counters);
         let (mailbox, load) = (Arc::clone(&handle.mailbox), Arc::clone(&handle.load));
         let (exchange, clock, idle) = (Arc::clone(&common.exchange), common.clock, config.idle);
+        let wall = Arc::clone(&common.wall);
         // Tables are made on the worker's thread, so that their memory is near its core.
         let build = move || WorkerLoop {
             id,
@@ -348,6 +354,7 @@ impl Crew {
                     counters,
                     neighbours: Neighbours::Learn,
                     keep: Keep::Outcomes,
+                    wall,
                 },
                 (),
             ),
@@ -392,6 +399,7 @@ impl Crew {
         let counters = Arc::clone(&handle.counters);
         let (mailbox, load) = (Arc::clone(&handle.mailbox), Arc::clone(&handle.load));
         let (exchange, clock, idle) = (Arc::clone(&common.exchange), common.clock, config.idle);
+        let wall = Arc::clone(&common.wall);
         let build = move || SlowPathLoop {
             slow: SlowPath::new(setup, ()),
             counters,
@@ -400,6 +408,7 @@ impl Crew {
             mailbox,
             load,
             clock,
+            wall,
             idle: Idle::new(idle),
             out: SlowOutbox::default(),
             waiting: Default::default(),

@@ -34,6 +34,11 @@ impl Stamp {
         self.0.saturating_sub(earlier.0) / 1_000
     }
 
+    /// Microseconds since 1970.
+    pub fn unix_micros(self) -> i64 {
+        i64::try_from(self.0 / 1_000).unwrap_or(i64::MAX)
+    }
+
     /// The stamp moved later by `us` microseconds.
     #[must_use]
     pub const fn plus_micros(self, us: u64) -> Self {

@@ -15,6 +15,7 @@ use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::{FromSlowPath, Outbox, Punt, PuntKind};
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
+use turnpike_pipeline::wall::Wall;
 use turnpike_pipeline::witness::{End, Ending};
 use turnpike_pipeline::worker::{Worker, WorkerSetup};
 
@@ -131,6 +132,7 @@ impl Replay {
                 Resolution::Learn => Neighbours::Learn,
             },
             keep: config.keep,
+            wall: Arc::new(Wall::new(epoch.unix_micros())),
         };
         let slow_setup = SlowPathSetup {
             pool: HeapPool,

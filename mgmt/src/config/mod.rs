@@ -15,6 +15,7 @@ mod routes;
 pub(crate) mod section;
 pub mod services;
 pub mod tests;
+mod timezone;
 mod tracking;
 pub(crate) mod value;
 
@@ -23,7 +24,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use turnpike_pipeline::policy::{Action, Policy, Rule, Table, Tracking};
+use turnpike_pipeline::policy::{Policy, Rule, Table, Tracking};
 
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, Node};
@@ -50,13 +51,13 @@ const FILE: Keys = Keys {
         "logging",
         "engine",
         "tests",
+        "timezone",
     ],
     later: &[
         "layer7-protocols",
         "service-ports",
         "routing-tables",
         "routing-rules",
-        "timezone",
     ],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
@@ -262,6 +263,7 @@ fn decode(
     let tables = firewall::decode(file.field("firewall"), &mut names, problems);
     let services = services::decode(file.field("services"), problems);
     let logging = logging::decode(file.field("logging"), problems);
+    let zone = timezone::decode(file, problems);
     let mut engine = engine::decode(file.field("engine"), problems);
     engine.max_entries = tracking.max_entries;
     engine.devices = ports.devices;
@@ -280,6 +282,7 @@ fn decode(
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
         },
+        zone,
         marks: names.marks,
         raw: tables.raw,
         mangle: tables.mangle,
@@ -316,12 +319,8 @@ fn without_tracking(
             ),
         );
     }
-    let about_states = |r: &&Rule| {
-        r.matchers.connection_state.is_some()
-            || r.matchers.connection_limit.is_some()
-            || r.action == Action::Fasttrack
-    };
-    if let Some(rule) = enabled_rules(&tables.filter).find(about_states) {
+    let mut rules = enabled_rules(&tables.filter).chain(enabled_rules(&tables.mangle));
+    if let Some(rule) = rules.find(|rule| rule.needs_tracking()) {
         problems.warning(
             tracking.span,
             format!(

@@ -328,6 +328,7 @@ fn worker(status: &gateway::WorkerStatus, gateway: &Gateway) -> Worker {
             .map(|found| count(found.label(), counters.handed_over(*found).read()))
             .collect(),
         taken_over: counters.taken_over.read(),
+        unremembered: counters.unremembered.read(),
         held: counters.held.read(),
         dropped: counters.dropped_in_all(),
         busy_polls: status.load.busy_turns,

@@ -215,6 +215,11 @@ const TABLE_COUNTERS: &[Column] = &[
         "Unassured connections that made room for new ones.",
         |w| w.evicted,
     ),
+    (
+        "turnpike_rule_memory_full_total",
+        "Packets for which rules with dst-limit or psd had no room.",
+        |w| w.unremembered,
+    ),
 ];
 
 /// Levels of a worker, by whole name.

@@ -8,6 +8,7 @@ use std::fmt;
 
 use super::headers::HeaderAsk;
 use super::payload::PayloadAsk;
+use super::rates::RateAsk;
 
 /// A question that only a packet itself can answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum PacketAsk {
     Header(HeaderAsk),
     /// About what it carries.
     Payload(PayloadAsk),
+    /// How much traffic there was up to this packet.
+    Rate(RateAsk),
 }
 
 /// How a number is compared.
@@ -68,6 +71,15 @@ impl PacketAsk {
             Self::Ttl(..) => "ttl",
             Self::Header(ask) => ask.name(),
             Self::Payload(ask) => ask.name(),
+            Self::Rate(ask) => ask.name(),
+        }
+    }
+
+    /// Whether it means nothing without connection tracking.
+    pub const fn needs_tracking(&self) -> bool {
+        match self {
+            Self::Size(..) | Self::Ttl(..) | Self::Header(_) | Self::Payload(_) => false,
+            Self::Rate(ask) => ask.needs_tracking(),
         }
     }
 }
@@ -81,6 +93,7 @@ impl fmt::Display for PacketAsk {
             Self::Ttl(comparison, number) => write!(f, "{}:{number}", comparison.name()),
             Self::Header(ask) => write!(f, "{ask}"),
             Self::Payload(ask) => write!(f, "{ask}"),
+            Self::Rate(ask) => ask.fmt(f),
         }
     }
 }

@@ -9,6 +9,7 @@ use turnpike_conntrack::tuple::Proto;
 
 use super::asks::PacketAsk;
 use super::edits::MarkKind;
+use super::fields::Classifier;
 use crate::ids::{IfaceId, InterfaceListId, ListId, MarkId};
 
 /// A value with RouterOS's `!` in front of it or not.
@@ -72,6 +73,8 @@ pub struct Matchers {
     pub ipsec_policy: Option<Match<IpsecPolicy>>,
     /// `connection-mark`, `packet-mark` and `routing-mark`, at most one of a kind.
     pub marks: Vec<Match<Mark>>,
+    /// `per-connection-classifier`.
+    pub classifier: Option<Match<Classifier>>,
     /// What only the packet at hand can answer, in the order in which it is asked.
     pub packet: Vec<Match<PacketAsk>>,
 }

@@ -6,9 +6,11 @@
 mod action;
 mod asks;
 mod edits;
+mod fields;
 mod headers;
 mod matchers;
 mod payload;
+mod rates;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -17,16 +19,19 @@ use ipnet::IpNet;
 use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TrackingConfig};
 
 use crate::ids::{IfaceId, PortId};
+use crate::wall::Zone;
 
 pub use action::{Action, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable};
 pub use asks::{Comparison, PacketAsk};
 pub use edits::{Edit, MarkKind, Then, TtlChange};
+pub use fields::{Classifier, FlowFields};
 pub use headers::{Extent, HeaderAsk, HeaderSet, Ipv4OptionSet, Ipv4Options, Piece, TcpFlags};
 pub use matchers::{
     AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide,
     Mark, Match, Matchers, NatStateSet, PortSet, Protection, StateSet,
 };
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
+pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
 
 /// Everything a program is compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,6 +48,8 @@ pub struct Policy {
     pub marks: Vec<String>,
     /// Connection tracking.
     pub tracking: Tracking,
+    /// The time zone that rules tell the time in.
+    pub zone: Zone,
     /// The raw table.
     pub raw: Table,
     /// The mangle table.
@@ -250,7 +257,7 @@ pub struct Rule {
 
 impl Rule {
     /// Whether the rule means nothing without connection tracking.
-    fn needs_tracking(&self) -> bool {
+    pub fn needs_tracking(&self) -> bool {
         self.matchers.connection_state.is_some()
             || self.matchers.connection_nat_state.is_some()
             || self.matchers.connection_limit.is_some()
@@ -260,6 +267,11 @@ impl Rule {
                 .marks
                 .iter()
                 .any(|m| m.value.kind == MarkKind::Connection)
+            || self
+                .matchers
+                .packet
+                .iter()
+                .any(|m| m.value.needs_tracking())
             || matches!(
                 self.action,
                 Action::Fasttrack | Action::Edit(Edit::Mark(MarkKind::Connection, _), _)

@@ -1,4 +1,5 @@
-//! The addresses that source translation may give out: which port pools a program needs.
+//! The addresses that source translation may give out: which port pools a program needs, and what
+//! they say of a packet that comes in.
 
 use std::collections::HashSet;
 use std::net::IpAddr;

@@ -14,12 +14,13 @@ use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{IfaceId, InterfaceListId, ListId};
 use crate::policy::{
-    Action, AddressRange, AddressTypeSet, IcmpOptions, IpFamily, Mark, MarkKind, Match, Matchers,
-    NatStateSet, PortSet, Protection, Rule, StateSet,
+    Action, AddressRange, AddressTypeSet, Classifier, IcmpOptions, IpFamily, Mark, MarkKind, Match,
+    Matchers, NatStateSet, PortSet, Protection, Rule, StateSet,
 };
 use crate::program::Program;
 use crate::rules::external::is_mapped;
 use crate::rules::facts::Facts;
+use crate::rules::flow_class::is_of_class;
 
 /// One question of a rule, negated or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +69,7 @@ pub(super) enum Ask {
     Mark(Mark),
     Helper(HelperId),
     Protection(Protection),
+    Classifier(Classifier),
 }
 
 impl Test {
@@ -98,6 +100,7 @@ impl Test {
             in_interface_list,
             out_interface_list,
             marks,
+            classifier,
             // Asked of each packet anew, see `rules::packet`.
             packet: _,
         } = &rule.matchers;
@@ -129,6 +132,7 @@ impl Test {
         for mark in marks {
             add(test(&Some(*mark), Ask::Mark));
         }
+        tests.extend(test(classifier, Ask::Classifier));
         tests.into()
     }
 
@@ -192,6 +196,7 @@ impl Test {
             Ask::Mark(mark) => mark.kind.matcher(),
             Ask::Helper(_) => "connection-type",
             Ask::Protection(_) => "ipsec-policy",
+            Ask::Classifier(_) => "per-connection-classifier",
         }
     }
 
@@ -240,6 +245,7 @@ impl Test {
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
+            Ask::Classifier(asked) => Some(is_of_class(facts, asked)),
         }
     }
 }

@@ -8,6 +8,7 @@
 //! * [`classify`]: the evaluator that packets meet, which leaves out rules that cannot match.
 //! * [`path`]: which rules matched on the way to a verdict.
 //! * [`plan`]: what is left of the rules for one flow, walked by each of its packets.
+//! * [`rates`]: answers that depend on the traffic so far.
 //! * [`shadow`]: which rules can never match.
 //! * [`external`]: the addresses that nat rules may translate sources to.
 
@@ -16,6 +17,7 @@ pub mod compiled;
 pub mod edits;
 pub mod external;
 pub mod facts;
+pub mod flow_class;
 mod headers;
 pub mod hellos;
 pub mod lasting;
@@ -26,6 +28,7 @@ pub mod packet;
 pub mod path;
 mod payload;
 pub mod plan;
+pub mod rates;
 pub mod shadow;
 
 pub use classify::evaluate;
@@ -37,3 +40,4 @@ pub use linear::{Decision, Look, Observer, Verdict};
 pub use marks::Marks;
 pub use packet::Sight;
 pub use path::{Path, Recorder};
+pub use rates::{Carried, Rates, RuleStates};

@@ -1,6 +1,7 @@
 //! What only the packet at hand can answer.
 //!
-//! A packet is seen as it is at that point of its way: what earlier rules have changed counts.
+//! A packet is seen as it is at that point of its way: what earlier rules have changed counts. What
+//! was before it is not seen here, but by [`rates`](super::rates).
 
 use turnpike_conntrack::time::Tick;
 
@@ -42,6 +43,7 @@ impl<B: Buffer> Sight<'_, B> {
             PacketAsk::Ttl(comparison, number) => Some(comparison.holds(self.ttl()?, *number)),
             PacketAsk::Header(ask) => self.header(*ask),
             PacketAsk::Payload(ask) => self.payload(ask),
+            PacketAsk::Rate(_) => None,
         }
     }
 
@@ -52,6 +54,7 @@ impl<B: Buffer> Sight<'_, B> {
             PacketAsk::Ttl(..) => Some(self.ttl()?.to_string()),
             PacketAsk::Header(ask) => self.header_value(*ask),
             PacketAsk::Payload(ask) => self.payload_value(ask),
+            PacketAsk::Rate(_) => None,
         }
     }
 

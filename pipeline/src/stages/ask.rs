@@ -2,10 +2,11 @@
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
 
 use crate::buffer::Buffer;
-use crate::burst::Meta;
+use crate::burst::{Meta, Track};
 use crate::drops::DropReason;
 use crate::ids::{ChainId, IfaceId, RuleId};
 use crate::outbox::{Outbox, PuntKind};
@@ -14,7 +15,8 @@ use crate::plans::{Half, Plans};
 use crate::policy::{NatStateSet, TableKind};
 use crate::program::Program;
 use crate::rules::path::LOGS_MAX;
-use crate::rules::{Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
+use crate::rules::rates::meters::{Meter, Meters};
+use crate::rules::{Carried, Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
 use crate::stages::logging::log;
@@ -236,6 +238,31 @@ pub fn settle<W>(core: &mut Core<W>, decision: Decision, path: &Path, meta: &Met
     }
 }
 
+/// What the packet's connection has carried with it, `None` if it has none. An ICMP error is not
+/// part of what it is about.
+fn carried(conntrack: &Conntrack, meta: &Meta) -> Option<Carried> {
+    let (bytes, opened) = match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => match meta.parsed.version() {
+            Some(4) => conntrack.v4.carried(flow.id),
+            Some(_) | None => conntrack.v6.carried(flow.id),
+        },
+        Track::Missed | Track::Opening(_) => (u64::from(meta.parsed.ip_len), 0),
+        Track::Exempt | Track::Invalid => return None,
+    };
+    Some(Carried { bytes, opened })
+}
+
+/// The meter of the packet's connection, if it has one.
+fn meter<'a>((v4, v6): &'a mut (Meters, Meters), meta: &Meta) -> Option<&'a mut Meter> {
+    let (Track::Known(flow, _) | Track::Related(flow)) = meta.track else {
+        return None;
+    };
+    match meta.parsed.version() {
+        Some(4) => v4.meter(flow.id),
+        Some(_) | None => v6.meter(flow.id),
+    }
+}
+
 /// Counts the way of a packet that ended before the filter was asked.
 pub fn abandon<W>(core: &Core<W>, path: &Path, meta: &Meta) {
     if let Some(counters) = core.program.rule_counters(core.id) {
@@ -327,6 +354,13 @@ fn asking<B: Buffer, W: Witness<B>, R>(
         counting: &mut core.counting,
         hellos: &mut core.hellos,
         now: core.now,
+        wall: &core.wall,
+        program: &core.program,
+        key: core.conntrack.shared().key,
+        unremembered: &core.counters.unremembered,
+        random: &mut core.random,
+        carried: carried(&core.conntrack, meta),
+        meter: meter(&mut core.meters, meta),
     };
     let program = &*core.program;
     let mut telling = Telling::new(asking, program, buf, &mut core.witness);

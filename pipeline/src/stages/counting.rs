@@ -9,17 +9,25 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::FlowId;
 use turnpike_conntrack::limits::{LIMITS_PER_CONNECTION_MAX, Limit, Limits};
+use turnpike_conntrack::random::Random;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
 
 use crate::buffer::Buffer;
 use crate::burst::Meta;
+use crate::counters::Counter;
 use crate::ids::RuleId;
 use crate::policy::PacketAsk;
-use crate::rules::{CompiledRule, Facts, Hellos, Look, Observer, Recorder, Sight};
+use crate::program::Program;
+use crate::rules::rates::meters::Meter;
+use crate::rules::{
+    Carried, CompiledRule, Facts, Hellos, Look, Observer, Rates, Recorder, Sight,
+};
 use crate::stages::family::Stack;
+use crate::wall::Wall;
 use crate::worker::Core;
 
 /// The connection that a worker is opening.
@@ -141,8 +149,22 @@ pub struct Asking<'a, B> {
     pub counting: &'a mut Counting,
     /// What earlier packets have brought of TLS ClientHellos.
     pub hellos: &'a mut Hellos,
-    /// When the packet is looked at.
+    /// The time.
     pub now: Tick,
+    /// The same by the clock on the wall.
+    pub wall: &'a Wall,
+    /// The program, with what its rules remember.
+    pub program: &'a Program,
+    /// The key of what workers share.
+    pub key: HashKey,
+    /// Counts what could not be remembered.
+    pub unremembered: &'a Counter,
+    /// The worker's generator.
+    pub random: &'a mut Random,
+    /// What the packet's connection has carried.
+    pub carried: Option<Carried>,
+    /// The meter of the packet's connection.
+    pub meter: Option<&'a mut Meter>,
 }
 
 impl<B: Buffer> Asking<'_, B> {
@@ -161,6 +183,22 @@ impl<B: Buffer> Asking<'_, B> {
             forwarded: self.forwarded,
         }
     }
+
+    /// The traffic up to the packet.
+    fn rates(&mut self) -> Rates<'_> {
+        Rates {
+            now: self.now,
+            wall: self.wall,
+            zone: &self.program.zone,
+            states: &self.program.states,
+            key: self.key,
+            unremembered: self.unremembered,
+            random: &mut *self.random,
+            carried: self.carried,
+            meter: self.meter.as_deref_mut(),
+            parsed: &self.packet.1.parsed,
+        }
+    }
 }
 
 impl<B: Buffer> Observer for Asking<'_, B> {
@@ -172,9 +210,12 @@ impl<B: Buffer> Observer for Asking<'_, B> {
         self.recorder.matched(id, rule);
     }
 
-    fn packet(&mut self, _: RuleId, ask: &PacketAsk, _: &Facts) -> Option<bool> {
+    fn packet(&mut self, rule: RuleId, ask: &PacketAsk, facts: &Facts) -> Option<bool> {
         self.recorder.path.note_residual();
-        self.sight().answer(ask)
+        match ask {
+            PacketAsk::Rate(ask) => self.rates().answer(rule, ask, facts),
+            PacketAsk::Size(..) | PacketAsk::Ttl(..) => self.sight().answer(ask),
+        }
     }
 
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {

@@ -34,6 +34,7 @@ use turnpike_pipeline::policy::{
 };
 use turnpike_pipeline::program::{CompileContext, Program};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
+use turnpike_pipeline::wall::Wall;
 use turnpike_pipeline::witness::{End, Witness};
 use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
@@ -77,6 +78,7 @@ pub struct Sim {
     pub slow_counters: Arc<WorkerCounters>,
     pub program: Arc<Program>,
     pub shared: Arc<Shared>,
+    pub wall: Arc<Wall>,
     pub now: Tick,
     pub sent: Vec<(PortId, Vec<u8>)>,
     pub logged: Vec<LogEvent>,
@@ -110,6 +112,7 @@ impl Sim {
         let counters: Vec<_> = (0..workers)
             .map(|_| Arc::new(WorkerCounters::default()))
             .collect();
+        let wall = Arc::new(Wall::default());
         let make = |id: u8| {
             let capacity = Capacity {
                 v4: entries,
@@ -123,6 +126,7 @@ impl Sim {
                 counters: Arc::clone(&counters[usize::from(id)]),
                 neighbours,
                 keep,
+                wall: Arc::clone(&wall),
             };
             Worker::new(setup, Ends::default())
         };
@@ -137,6 +141,7 @@ impl Sim {
         Self {
             workers: (0..workers).map(make).collect(),
             slow: SlowPath::new(slow, Ends::default()),
+            wall,
             counters,
             slow_counters,
             program,

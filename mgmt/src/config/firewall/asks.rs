@@ -11,6 +11,7 @@ use super::super::section::Word;
 use super::super::section::{Item, or_report};
 use super::super::value::{Name, choice, number};
 use super::matchers::Reader;
+use super::rates;
 use crate::problem::Problems;
 use crate::yaml::{Node, Value};
 
@@ -25,6 +26,7 @@ pub fn decode(reader: &mut Reader<'_, '_>) -> Vec<Match<PacketAsk>> {
     let mut asked: Vec<_> = asked.into_iter().flatten().collect();
     asked.extend(headers::decode(reader));
     asked.extend(payload::decode(reader));
+    asked.extend(rates::decode(reader));
     asked
 }
 

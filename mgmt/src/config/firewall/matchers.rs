@@ -16,7 +16,7 @@ use super::super::names::Names;
 use super::super::port::port_set;
 use super::super::section::{Item, Section, Word, items, or_report, scalar};
 use super::super::value::{choice, number};
-use super::asks;
+use super::{asks, rates};
 use crate::problem::{Problems, did_you_mean};
 use crate::yaml::{Node, Value};
 
@@ -28,8 +28,10 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
     let mut reader = Reader { section, problems };
     let marks = asks::marks(&mut reader, names);
     let packet = asks::decode(&mut reader);
+    let classifier = rates::classifier(&mut reader);
     Matchers {
         marks,
+        classifier,
         packet,
         family: reader.family(),
         connection_state: reader.set("connection-state", states),

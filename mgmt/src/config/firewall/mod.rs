@@ -9,6 +9,7 @@ mod chains;
 mod edits;
 mod fit;
 mod matchers;
+mod rates;
 mod rule;
 pub mod shadows;
 mod text;

@@ -37,23 +37,14 @@ pub struct Draft<'a> {
 const LATER: &[&str] = &[
     "address-list",
     "address-list-timeout",
-    "connection-bytes",
-    "connection-rate",
-    "dst-limit",
     "layer7-protocol",
-    "limit",
     "new-mss",
     "new-priority",
     "new-routing-mark",
-    "nth",
     "p2p",
-    "per-connection-classifier",
-    "psd",
-    "random",
     "route-dst",
     "routing-mark",
     "routing-table",
-    "time",
     "to-address",
 ];
 
@@ -66,8 +57,8 @@ macro_rules! rule_keys {
             "in-interface", "out-interface", "in-interface-list", "out-interface-list",
             "packet-size", "ttl", "hop-limit", "dscp", "tcp-flags", "tcp-mss", "fragment",
             "src-mac-address", "ingress-priority", "priority", "ipv4-options", "headers",
-            "content", "tls-host", "ipsec-policy",
-            $($own),*
+            "content", "tls-host", "ipsec-policy", "limit", "nth", "random",
+            "per-connection-classifier", "dst-limit", "psd", "time", $($own),*
         ]
     };
 }
@@ -88,6 +79,8 @@ const RAW: Keys = Keys {
         ("connection-nat-state", BEFORE_TRACKING),
         ("connection-limit", BEFORE_TRACKING),
         ("connection-type", BEFORE_TRACKING),
+        ("connection-bytes", BEFORE_TRACKING),
+        ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
         ("new-connection-mark", CHANGES),
@@ -109,6 +102,8 @@ const FILTER: Keys = Keys {
     known: rule_keys!(
         "connection-state",
         "connection-nat-state",
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-type",
         "connection-mark",
@@ -135,6 +130,8 @@ const MANGLE: Keys = Keys {
     known: rule_keys!(
         "connection-state",
         "connection-nat-state",
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-type",
         "connection-mark",
@@ -159,6 +156,8 @@ const MANGLE: Keys = Keys {
 const NAT: Keys = Keys {
     of: "a nat rule",
     known: rule_keys!(
+        "connection-bytes",
+        "connection-rate",
         "connection-limit",
         "connection-type",
         "connection-mark",

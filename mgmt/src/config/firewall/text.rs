@@ -79,6 +79,11 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
         let bang = if mark.negated { "!" } else { "" };
         words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
     }
+    words.matcher(
+        "per-connection-classifier",
+        m.classifier.as_ref(),
+        ToString::to_string,
+    );
     for asked in &m.packet {
         let name = match (&asked.value, m.family) {
             // Two words for one thing; this is the family's own.

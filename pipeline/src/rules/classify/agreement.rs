@@ -248,6 +248,7 @@ fn to_reach() -> BTreeSet<String> {
         "connection-mark",
         "packet-mark",
         "routing-mark",
+        "per-connection-classifier",
     ];
     let mut all: BTreeSet<String> = ways.map(str::to_owned).into();
     all.extend(

@@ -209,7 +209,8 @@ pub fn asked(test: &Test, lists: &[InterfaceList]) -> Vec<(Dimension, Spans)> {
         | Ask::AddressType(..)
         | Ask::Helper(_)
         | Ask::Protection(_)
-        | Ask::Mark(_) => Vec::new(),
+        | Ask::Mark(_)
+        | Ask::Classifier(_) => Vec::new(),
     }
 }
 

@@ -8,10 +8,10 @@ use turnpike_helpers::names::helper_named;
 
 use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId};
 use crate::policy::{
-    Action, AddressList, AddressRange, AddressTypeSet, Comparison, ConnectionLimit, Edit,
-    IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Mark, MarkKind, Match, Matchers,
-    NatStateSet, PacketAsk, Policy, PortRange, PortSet, Protection, RejectWith, Rule, SameBy,
-    StateSet, TableKind, Then, Translation, TtlChange,
+    Action, AddressList, AddressRange, AddressTypeSet, Classifier, Comparison, ConnectionLimit,
+    Edit, FlowFields, IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Mark, MarkKind,
+    Match, Matchers, NatStateSet, PacketAsk, Policy, PortRange, PortSet, Protection, RejectWith,
+    Rule, SameBy, StateSet, TableKind, Then, Translation, TtlChange,
 };
 use crate::rules::{Facts, Marks};
 use crate::testing::{chain, gateway, ip, rule};
@@ -184,6 +184,11 @@ impl Chance {
             in_interface_list: self.asks(often / 2, interface_list),
             out_interface_list: self.asks(often / 2, interface_list),
             marks: self.marks(),
+            classifier: self.asks(5, |c| Classifier {
+                fields: FlowFields::CLASSIFIED[8].1,
+                denominator: 2,
+                remainder: c.bits(1).into(),
+            }),
             packet: self.packet_asks(),
         }
     }

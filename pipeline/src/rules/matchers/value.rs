@@ -10,6 +10,7 @@ use crate::fib::AddressType;
 use crate::policy::{IpFamily, MarkKind, NatStateSet};
 use crate::program::Program;
 use crate::rules::facts::Facts;
+use crate::rules::flow_class::class;
 
 impl Test {
     /// What the packet is like in what this test asks about; `None` if it lacks it.
@@ -45,6 +46,7 @@ impl Test {
                 .to_owned(),
             Ask::Protection(_) => "none".to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
+            Ask::Classifier(asked) => class(facts, asked)?.to_string(),
         })
     }
 }
