@@ -23,9 +23,7 @@ use crate::ids::RuleId;
 use crate::policy::PacketAsk;
 use crate::program::Program;
 use crate::rules::rates::meters::Meter;
-use crate::rules::{
-    Carried, CompiledRule, Facts, Hellos, Look, Observer, Rates, Recorder, Sight,
-};
+use crate::rules::{Carried, CompiledRule, Facts, Hellos, Look, Observer, Rates, Recorder, Sight};
 use crate::stages::family::Stack;
 use crate::wall::Wall;
 use crate::worker::Core;
@@ -214,7 +212,10 @@ impl<B: Buffer> Observer for Asking<'_, B> {
         self.recorder.path.note_residual();
         match ask {
             PacketAsk::Rate(ask) => self.rates().answer(rule, ask, facts),
-            PacketAsk::Size(..) | PacketAsk::Ttl(..) => self.sight().answer(ask),
+            PacketAsk::Size(..)
+            | PacketAsk::Ttl(..)
+            | PacketAsk::Header(_)
+            | PacketAsk::Payload(_) => self.sight().answer(ask),
         }
     }
 

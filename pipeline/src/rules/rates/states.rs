@@ -94,7 +94,10 @@ fn rates(rule: &CompiledRule) -> impl Iterator<Item = &RateAsk> {
         .iter()
         .filter_map(|asked| match &asked.value {
             PacketAsk::Rate(ask) => Some(ask),
-            PacketAsk::Size(..) | PacketAsk::Ttl(..) => None,
+            PacketAsk::Size(..)
+            | PacketAsk::Ttl(..)
+            | PacketAsk::Header(_)
+            | PacketAsk::Payload(_) => None,
         })
 }
 
