@@ -22,11 +22,11 @@ use turnpike_conntrack::ids::{Direction, FlowRef};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{Address, Proto, Tuple, V4, V6};
 use turnpike_pipeline::drops::DropReason;
-use turnpike_pipeline::ids::{MarkId, PortId};
+use turnpike_pipeline::ids::{IfaceId, MarkId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::policy::{
-    Action, ConnectionLimit, Edit, Interface, Mark, MarkKind, Matchers, PacketAsk, Policy, PortSet,
-    RejectWith, Then,
+    Action, ConnectionLimit, Edit, IcmpOptions, Interface, Mark, MarkKind, Matchers, PacketAsk,
+    Policy, PortRange, PortSet, RejectWith, Then, Via,
 };
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::rehearsal::{
@@ -429,12 +429,9 @@ fn an_interface_that_is_numbered_otherwise_is_still_the_same() {
     };
     after.interfaces.insert(0, dmz);
     for route in &mut after.routes {
-        route.via = match route.via {
-            turnpike_pipeline::policy::Via::Gateway(_, gateway) => {
-                turnpike_pipeline::policy::Via::Gateway(turnpike_pipeline::ids::IfaceId(2), gateway)
-            }
-            other => other,
-        };
+        if let Via::Gateway(iface, _) = &mut route.via {
+            *iface = IfaceId(2);
+        }
     }
     after.nat.chains[1].rules.clear();
     assert_eq!(refused(rehearse(&sim, &after)), None);
@@ -516,4 +513,47 @@ fn what_a_packet_alone_can_answer_makes_the_rest_uncertain() {
     let forward = &mut after.filter.chains[1].rules;
     forward.insert(0, rule(small, Action::Accept));
     assert_eq!(certainty(&after), Some(Certainty::DependsOnPackets));
+}
+
+#[test]
+fn a_port_that_a_rule_would_not_give_any_more_is_another_translation() {
+    let sim = one_connection(&masquerading_policy());
+    let becomes = |first, last| {
+        let ports = PortRange { first, last };
+        let mut after = masquerading_policy();
+        after.nat.chains[1].rules[0].action = Action::Masquerade(Some(ports));
+        let (_, new) = rehearse(&sim, &after);
+        let becomes = new.unwrap().map(|translated| translated.to);
+        becomes.map(|to| matches!(to, NewEnd::Source(_, Some(given)) if given == ports))
+    };
+    assert_eq!(becomes(4_000, 4_000), None, "that is the one it has");
+    assert_eq!(becomes(4_001, 5_000), Some(true));
+}
+
+#[test]
+fn an_answer_to_a_ping_is_rehearsed_as_one() {
+    let mut sim = Sim::new(&masquerading_policy(), 1);
+    sim.inject(LAN, echo(LAN, "192.168.88.10", "198.51.100.7", 8, 77));
+    let refused = |kind, direction| {
+        let options = IcmpOptions {
+            kind,
+            codes: (0, 255),
+        };
+        let asking = Matchers {
+            icmp_options: Some(is(options)),
+            ..Matchers::default()
+        };
+        let mut after = masquerading_policy();
+        let forward = &mut after.filter.chains[1].rules;
+        forward.push(rule(asking, Action::Drop));
+        let program = compile(&after, 1, Some(&sim.program));
+        let (_, subject) = subjects::<V4>(&sim, &program)[0];
+        let rehearsal = Rehearsal {
+            program: &program,
+            shared: &sim.shared,
+        };
+        rehearsal.next_packet(&subject, direction).is_some()
+    };
+    assert_eq!(DIRECTIONS.map(|way| refused(8, way)), [true, false]);
+    assert_eq!(DIRECTIONS.map(|way| refused(0, way)), [false, true]);
 }
