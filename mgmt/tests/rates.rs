@@ -35,13 +35,13 @@ fn asked(matcher: &str) -> (RateAsk, bool, String) {
     let rule = only_rule(&policy.filter);
     let text = rule.text.trim_start_matches("filter chain=input ");
     let text = text.trim_end_matches(" action=drop").to_owned();
-    match rule.matchers.packet[..] {
-        [ref asked] => match asked.value {
-            PacketAsk::Rate(ask) => (ask, asked.negated, text),
-            ref other => panic!("{other:?}"),
-        },
-        ref others => panic!("one question: {others:?}"),
-    }
+    let [asked] = &rule.matchers.packet[..] else {
+        panic!("one question: {:?}", rule.matchers.packet)
+    };
+    let PacketAsk::Rate(ask) = &asked.value else {
+        panic!("a question about traffic: {asked:?}")
+    };
+    (*ask, asked.negated, text)
 }
 
 fn limit(rate: u64, secs: u64, burst: u64, unit: RateUnit) -> RateAsk {
