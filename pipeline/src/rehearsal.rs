@@ -10,6 +10,7 @@
 use turnpike_conntrack::entry::{Cached, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, Generation};
 use turnpike_conntrack::limits::{Limit, Limits};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
 use turnpike_conntrack::tuple::{Address, Proto, Tuple, TuplePair};
 
@@ -142,6 +143,8 @@ pub struct Rehearsal<'a> {
     pub program: &'a Program,
     /// What workers share: counts of connections are read, mappings looked up.
     pub shared: &'a Shared,
+    /// The time: members of address lists come and go.
+    pub now: Tick,
 }
 
 /// Reads the counts that rules with a `connection-limit` have, and adds nothing.
@@ -179,6 +182,7 @@ struct Passing<F: Stack> {
     state: ConnState,
     nat_state: NatStateSet,
     marks: Marks,
+    now: Tick,
     certainty: Certainty,
 }
 
@@ -358,6 +362,7 @@ impl Rehearsal<'_> {
             state,
             nat_state: NatStateSet::default(),
             marks: Marks::default(),
+            now: self.now,
             certainty: Certainty::Certain,
         }
     }
@@ -510,6 +515,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         out_interface,
         state: Some(packet.state),
         nat_state: packet.nat_state,
+        now: packet.now,
         marks: packet.marks,
     }
 }

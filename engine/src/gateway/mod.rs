@@ -139,13 +139,16 @@ impl Gateway {
         let wiring = assembly::wire(config, workers, &mut pools)?;
         let slow_pool = pools.on(None)?;
         let program = compile(&wiring.facts);
+        let clock = Clock::start();
+        // An empty table has room for all that a configuration may hold.
+        program.lists.enter(None, clock.now());
         let common = Common {
             // The slow path subscribes behind the workers.
             publisher: Arc::new(Publisher::new(program, usize::from(workers) + 1)),
             exchange: Arc::new(Exchange::new(&config.rings, workers)),
             shared: Arc::new(Shared::new(config.max_connections, keys.shared)),
             keys,
-            clock: Clock::start(),
+            clock,
         };
         let mut crew = Crew::default();
         for (number, queues) in (0..workers).zip(wiring.queues) {
@@ -190,8 +193,13 @@ impl Gateway {
     }
 
     /// Makes `program` the one that judges, from each worker's next burst on.
-    pub fn publish(&self, program: Arc<Program>) {
+    ///
+    /// Returns how many of its list entries with a timeout there was no room for.
+    pub fn publish(&self, program: Arc<Program>) -> usize {
+        let before = self.publisher.current();
+        let refused = program.lists.enter(Some(&before.lists), self.clock.now());
         self.publisher.publish(program);
+        refused
     }
 
     /// Waits until every thread runs the program published last.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::IfaceId;
@@ -35,6 +36,8 @@ pub struct Facts {
     pub state: Option<ConnState>,
     /// How its connection is translated; empty where there is none.
     pub nat_state: NatStateSet,
+    /// When it is looked at: members of address lists come and go.
+    pub now: Tick,
     /// Its marks; those of its own and of its way are none until a rule has set them.
     pub marks: Marks,
 }

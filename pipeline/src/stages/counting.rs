@@ -11,11 +11,14 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::FlowId;
 use turnpike_conntrack::limits::{LIMITS_PER_CONNECTION_MAX, Limit, Limits};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
 
-use crate::ids::RuleId;
+use crate::counters::Counter;
+use crate::ids::{ListId, RuleId};
+use crate::lists::Lists;
 use crate::packet::parse::Parsed;
-use crate::policy::PacketAsk;
+use crate::policy::{ListTimeout, PacketAsk};
 use crate::rules::{CompiledRule, Facts, Look, Observer, Recorder, Sight};
 use crate::stages::family::Stack;
 use crate::worker::Core;
@@ -137,6 +140,12 @@ pub struct Asking<'a> {
     pub limits: &'a Limits,
     /// What the packet opens.
     pub counting: &'a mut Counting,
+    /// Where addresses are added.
+    pub lists: &'a Lists,
+    /// Counts addresses that there was no room for.
+    pub members_refused: &'a Counter,
+    /// The time of the burst.
+    pub now: Tick,
 }
 
 impl Asking<'_> {
@@ -159,6 +168,18 @@ impl Observer for Asking<'_> {
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         self.recorder.matched(id, rule);
+    }
+
+    fn asks_lists(&mut self) {
+        self.recorder.asks_lists();
+    }
+
+    fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
+        // The next packet adds it again, or it would not stay as long as packets come.
+        self.recorder.path.note_residual();
+        if self.lists.add(list, address, timeout, self.now).is_err() {
+            self.members_refused.add(1);
+        }
     }
 
     fn packet(&mut self, _: RuleId, ask: &PacketAsk, _: &Facts) -> Option<bool> {

@@ -68,6 +68,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     };
     meta.track = Track::Opening(state);
     let mut path = Path::new();
+    ask::note_lists(core, &view, &mut path);
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
         ask::abandon(core, &path, meta);
@@ -81,6 +82,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
             return Fate::Drop(reason);
         }
     };
+    ask::note_translated(core, &view, &mut path);
     let judgement = judge(core, (buf, meta), &view, state, &mut path, out);
     if judgement.fate != Fate::Pass {
         return judgement.fate;
