@@ -17,7 +17,7 @@ use crate::config::value::Text;
 use crate::running::{NewEntry, Unlisted};
 
 /// The most prefixes that one request changes.
-pub const PREFIXES_MAX: usize = 256;
+pub const PREFIXES_MAX: usize = 128;
 
 impl From<Unlisted> for Failure {
     fn from(unlisted: Unlisted) -> Self {
