@@ -9,6 +9,7 @@ use turnpike_conntrack::tuple::Proto;
 use crate::ids::IfaceId;
 use crate::policy::{IpFamily, NatStateSet};
 use crate::rules::marks::Marks;
+use crate::rules::matchers::End;
 
 /// One packet as the rules see it; what it does not have, or does not have yet, is `None`.
 ///
@@ -46,5 +47,21 @@ impl Facts {
     /// The packet's address family.
     pub const fn family(&self) -> IpFamily {
         IpFamily::of(self.src)
+    }
+
+    /// The address at `end`.
+    pub const fn address(&self, end: End) -> IpAddr {
+        match end {
+            End::Src => self.src,
+            End::Dst => self.dst,
+        }
+    }
+
+    /// The port at `end`.
+    pub const fn port(&self, end: End) -> Option<u16> {
+        match end {
+            End::Src => self.src_port,
+            End::Dst => self.dst_port,
+        }
     }
 }

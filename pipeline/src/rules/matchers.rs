@@ -242,21 +242,6 @@ impl Test {
 }
 
 impl Facts {
-    /// The address at `end`.
-    pub const fn address(&self, end: End) -> IpAddr {
-        match end {
-            End::Src => self.src,
-            End::Dst => self.dst,
-        }
-    }
-
-    const fn port(&self, end: End) -> Option<u16> {
-        match end {
-            End::Src => self.src_port,
-            End::Dst => self.dst_port,
-        }
-    }
-
     const fn interface(&self, way: Way) -> Option<IfaceId> {
         match way {
             Way::In => self.in_interface,
