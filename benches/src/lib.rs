@@ -246,6 +246,12 @@ pub fn compile(policy: &Policy) -> Program {
         workers: 1,
         ports: &[port(LAN_MAC), port(WAN_MAC)],
         previous: None,
+        key: HashKey([
+            0x0123_4567_89ab_cdef,
+            0x1032_5476_98ba_dcfe,
+            0x5555_aaaa_3333_cccc,
+            0x0f1e_2d3c_4b5a_6978,
+        ]),
     };
     Program::compile(policy, &context)
 }

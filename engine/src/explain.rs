@@ -75,6 +75,7 @@ pub fn compile(policy: &Policy, previous: Option<&Program>) -> Program {
         workers: 1,
         ports: &ports,
         previous,
+        key: KEY,
     };
     Program::compile(policy, &context)
 }

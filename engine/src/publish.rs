@@ -125,6 +125,7 @@ impl Subscription {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use turnpike_conntrack::hash::HashKey;
     use turnpike_pipeline::policy::Policy;
     use turnpike_pipeline::program::CompileContext;
 
@@ -134,6 +135,12 @@ mod tests {
             workers: 2,
             ports: &[],
             previous: None,
+            key: HashKey([
+                0x0123_4567_89ab_cdef,
+                0x1032_5476_98ba_dcfe,
+                0x5555_aaaa_3333_cccc,
+                0x0f1e_2d3c_4b5a_6978,
+            ]),
         };
         Arc::new(Program::compile(&Policy::default(), &context))
     }

@@ -238,16 +238,23 @@ pub fn target(path: &str, query: &[(&str, Option<String>)]) -> String {
         target.push(separator);
         target.push_str(key);
         target.push('=');
-        for byte in value.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-                target.push(char::from(byte));
-            } else {
-                target.push_str(&format!("%{byte:02X}"));
-            }
-        }
+        target.push_str(&escaped(value));
         separator = '&';
     }
     target
+}
+
+/// A value as a part of a target.
+pub fn escaped(value: &str) -> String {
+    let mut escaped = String::new();
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

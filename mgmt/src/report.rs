@@ -438,11 +438,52 @@ pub struct EventsLost {
 pub struct AddressList {
     /// Its name.
     pub name: String,
-    /// How many prefixes it has.
+    /// How many prefixes the configuration gives it.
     pub prefixes: u64,
+    /// How many members it has besides: those that rules, operators and host names brought.
+    pub members: u64,
     /// The prefixes, if the list was asked for by name.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub address: Vec<String>,
+    /// When the prefixes were loaded, in seconds since 1970.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub loaded_at: Option<u64>,
+    /// Prefixes that are disabled, if the list was asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub disabled: Vec<String>,
+    /// The members, if the list was asked for by name.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub entries: Vec<ListEntry>,
+}
+
+/// A member of an address list that the configuration does not name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListEntry {
+    /// The address or prefix.
+    pub address: String,
+    /// D for what a rule or a host name brought, or has a timeout.
+    pub flags: String,
+    /// When it came, in seconds since 1970.
+    pub created_at: u64,
+    /// How long it stays, in seconds; nothing for what has no timeout.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub timeout_seconds: Option<u64>,
+    /// What the operator said of it, or the host name it belongs to.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub comment: String,
+}
+
+/// What became of a change to an address list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct ListChanged {
+    /// The list.
+    pub list: String,
+    /// The addresses, as prefixes.
+    pub address: Vec<String>,
+    /// `added`, `refreshed`, `kept` or `removed`.
+    pub result: String,
 }
 
 /// `/v1/lists`.

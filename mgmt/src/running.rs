@@ -4,16 +4,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::states::STATE_NAMES;
 use turnpike_engine::mailbox::AskError;
-use turnpike_pipeline::policy::TableKind;
+use turnpike_pipeline::policy::{ListTimeout, TableKind};
 
 use crate::config::Switch;
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Confirmed, Connections, DryRun, Failed, Lists, Log, LogLine, RecentDrop,
-    Reloaded, Rules, Status,
+    ConfigInEffect, Confirmed, Connections, DryRun, Failed, ListChanged, Lists, Log, LogLine,
+    RecentDrop, Reloaded, Rules, Status,
 };
 use crate::watch::Watching;
 
@@ -30,6 +31,16 @@ pub trait Running: Send + Sync + 'static {
     fn chains(&self, table: TableKind) -> Vec<String>;
     /// The address lists; with prefixes for the one called `name`.
     fn lists(&self, name: Option<&str>) -> Lists;
+    /// Adds addresses to a list.
+    ///
+    /// # Errors
+    /// Why nothing, or not all of it, was added.
+    fn add_to_list(&self, list: &str, new: &NewEntry) -> Result<ListChanged, Unlisted>;
+    /// Takes addresses out of a list.
+    ///
+    /// # Errors
+    /// Why they are in it still, or never were.
+    fn remove_from_list(&self, list: &str, prefixes: &[IpNet]) -> Result<ListChanged, Unlisted>;
     /// A page of connections, from `cursor` on.
     ///
     /// # Errors
@@ -150,6 +161,28 @@ impl Refusal {
             | Self::Unfinished(failed) => failed,
         }
     }
+}
+
+/// Addresses to be added to a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewEntry {
+    /// The addresses.
+    pub prefixes: Vec<IpNet>,
+    /// How long they stay.
+    pub timeout: ListTimeout,
+    /// What is to be said of them; empty for nothing.
+    pub comment: String,
+}
+
+/// Why a list was not changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Unlisted {
+    /// There is no such list, or no such entry.
+    Unknown(String),
+    /// The configuration says otherwise.
+    Configured(String),
+    /// There is no room, or the gateway is stopping.
+    NotNow(String),
 }
 
 /// Why a question about connections has no answer.

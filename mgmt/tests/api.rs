@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use turnpike_mgmt::api::{
     Limits, STREAMS_MAX, Streams, bind, metrics_router, open_metrics, router, serve_metrics,
     serve_socket,
@@ -20,9 +21,12 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
-    DryRun, Failed, Flushed, Lists, Log, LogLine, RecentDrop, Reloaded, Rule, Rules, Status,
+    DryRun, Failed, Flushed, ListChanged, Lists, Log, LogLine, RecentDrop, Reloaded, Rule, Rules,
+    Status,
 };
-use turnpike_mgmt::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
+use turnpike_mgmt::running::{
+    LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
+};
 use turnpike_mgmt::watch::{Hub, Watching};
 use turnpike_pipeline::policy::TableKind;
 
@@ -85,8 +89,31 @@ impl Running for MadeUp {
                 name: "trusted".into(),
                 prefixes: 1,
                 address: name.map(|_| "10.0.0.0/8".to_owned()).into_iter().collect(),
+                ..AddressList::default()
             }],
         }
+    }
+
+    fn add_to_list(&self, list: &str, new: &NewEntry) -> Result<ListChanged, Unlisted> {
+        if list != "trusted" {
+            return Err(Unlisted::Unknown(format!("no list is called `{list}`")));
+        }
+        Ok(ListChanged {
+            list: list.to_owned(),
+            address: new.prefixes.iter().map(ToString::to_string).collect(),
+            result: format!("{:?} {}", new.timeout, new.comment),
+        })
+    }
+
+    fn remove_from_list(&self, list: &str, prefixes: &[IpNet]) -> Result<ListChanged, Unlisted> {
+        if prefixes.len() > 1 {
+            return Err(Unlisted::Configured("it is configured".to_owned()));
+        }
+        Ok(ListChanged {
+            list: list.to_owned(),
+            address: prefixes.iter().map(ToString::to_string).collect(),
+            result: "removed".to_owned(),
+        })
     }
 
     fn connections(
@@ -680,4 +707,53 @@ fn a_client_reads_lines_until_it_has_enough_or_the_gateway_ends_them() {
         server.hub.close();
         reading.join().unwrap().unwrap();
     });
+}
+
+#[test]
+fn lists_are_changed_over_the_socket_and_mistakes_say_what_they_are() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    let entries = "/v1/lists/trusted/entries";
+    let added: ListChanged = client
+        .post(&format!(
+            "{entries}?address=192.0.2.1-192.0.2.2&timeout=1h&comment=me"
+        ))
+        .unwrap();
+    assert_eq!(added.address, ["192.0.2.1/32", "192.0.2.2/32"]);
+    assert_eq!(added.result, "For(3600s) me");
+    let stays: ListChanged = client.post(&format!("{entries}?address=::1")).unwrap();
+    assert_eq!(stays.result, "NoneStatic ");
+    let removed: ListChanged = client
+        .delete("/v1/lists/a%20b/entries?address=10.0.0.0%2F8")
+        .unwrap();
+    assert_eq!((&*removed.list, &*removed.result), ("a b", "removed"));
+    let refused = |result: Result<ListChanged, ClientError>| match result {
+        Err(ClientError::Refused(failed)) => failed.error,
+        other => panic!("{other:?}"),
+    };
+    for (target, said) in [
+        ("/v1/lists/nobody/entries?address=::1", "no list is called"),
+        ("/v1/lists/trusted/entries", "address"),
+        (
+            "/v1/lists/trusted/entries?address=10.0.0.1%2F8",
+            "bits behind its prefix",
+        ),
+        (
+            "/v1/lists/trusted/entries?address=::1&timeout=soon",
+            "timeout: ",
+        ),
+        (
+            "/v1/lists/trusted/entries?address=::1&tiemout=1h",
+            "tiemout",
+        ),
+        (
+            "/v1/lists/trusted/entries?address=::1-ffff::",
+            "at the most",
+        ),
+    ] {
+        let error = refused(client.post(target));
+        assert!(error.contains(said), "{target}: {error}");
+    }
+    let configured = refused(client.delete(&format!("{entries}?address=10.0.0.1-10.0.0.2")));
+    assert_eq!(configured, "it is configured");
 }

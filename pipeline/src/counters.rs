@@ -255,6 +255,8 @@ pub struct WorkerCounters {
     pub fragments_made: Counter,
     /// Log events that exceeded the budget of their second.
     pub logs_suppressed: Counter,
+    /// Addresses that a rule was to add to a list when there was no room.
+    pub members_refused: Counter,
     /// ICMP errors and resets that exceeded their limit.
     pub answers_suppressed: Counter,
     /// Packets that a rule with `dst-limit` or `psd` could not remember for want of room, or for
@@ -280,6 +282,7 @@ impl Default for WorkerCounters {
             taken_over: Counter::default(),
             fragments_made: Counter::default(),
             logs_suppressed: Counter::default(),
+            members_refused: Counter::default(),
             answers_suppressed: Counter::default(),
             unremembered: Counter::default(),
             held: Gauge::default(),

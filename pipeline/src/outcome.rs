@@ -16,7 +16,7 @@ use crate::counters::{Counts, RuleCounters};
 use crate::ids::RuleId;
 use crate::rules::edits::Edits;
 use crate::rules::linear::Decision;
-use crate::rules::path::Path;
+use crate::rules::path::{Membership, Path};
 
 /// The most outcomes one worker keeps.
 pub const OUTCOMES_MAX: usize = 65_535;
@@ -59,6 +59,8 @@ pub struct Outcome<'a> {
     pub edits: Edits,
     /// Whether one of them sets the fasttrack flag.
     pub fasttrack: bool,
+    /// For which lists of addresses it holds; `None` if no rule asked for any.
+    pub membership: Option<Membership>,
 }
 
 /// One worker's outcomes under one program.
@@ -84,6 +86,7 @@ struct Entry {
     early_logs: usize,
     edits: Edits,
     fasttrack: bool,
+    membership: Option<Membership>,
 }
 
 impl Default for Outcomes {
@@ -141,6 +144,7 @@ impl Outcomes {
             early_logs: path.early_logs(),
             edits: *path.edits(),
             fasttrack: path.fasttrack(),
+            membership: path.asks_lists().then(|| path.membership()),
         };
         let hash = self.hash(decision, path.rules());
         let found = self.known.find(hash, |id| self.find(*id) == Some(wanted));
@@ -171,6 +175,7 @@ impl Outcomes {
             early_logs: entry.early_logs,
             edits: entry.edits,
             fasttrack: entry.fasttrack,
+            membership: entry.membership,
         })
     }
 
@@ -228,6 +233,7 @@ impl Outcomes {
             early_logs: outcome.early_logs,
             edits: outcome.edits,
             fasttrack: outcome.fasttrack,
+            membership: outcome.membership,
         });
         self.counts.push(Counts::default());
         let (hasher, entries, arena) = (&self.hasher, &self.entries, &self.arena);

@@ -9,6 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 use std::net::Ipv6Addr;
 
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{Generation, WorkerId};
 use turnpike_conntrack::nat::{NAT_ADDRESSES_MAX, Pools};
 use turnpike_conntrack::timeouts::TrackingConfig;
@@ -47,6 +48,8 @@ pub struct Program {
     pub has_raw_rules: bool,
     /// Whether a mangle rule is enabled.
     pub has_mangle_rules: bool,
+    /// Whether an enabled rule asks for a list of addresses.
+    pub asks_lists: bool,
     /// The numbers that stand for marks.
     pub marks: MarkNumbers,
     /// The port pools of IPv4 source translation.
@@ -75,6 +78,8 @@ pub struct CompileContext<'a> {
     pub ports: &'a [PortFacts],
     /// The program that is running, whose counters go on.
     pub previous: Option<&'a Program>,
+    /// The key of what programs hash, unless it goes on from `previous`.
+    pub key: HashKey,
 }
 
 impl Program {
@@ -84,6 +89,7 @@ impl Program {
         let link_locals: Vec<Ipv6Addr> = interfaces.iter().map(|(_, i)| i.link_local).collect();
         let rules = Rules::build(policy);
         let previous = context.previous;
+        let asks_lists = rules.iter().any(|(_, rule)| rule.asks_lists());
         let carry = carried_rules(&rules, previous);
         let same_interfaces = carried_interfaces(&interfaces, previous);
         let lasting = Lasting::build(&carry, previous.map(|p| &p.lasting));
@@ -91,11 +97,16 @@ impl Program {
         Self {
             generation: context.generation,
             fib: Fib::build(&policy.interfaces, &link_locals, &policy.routes),
-            lists: Lists::build(&policy.address_lists),
+            lists: Lists::build(
+                &policy.address_lists,
+                previous.map(|p| &p.lists),
+                context.key,
+            ),
             tracking: policy.tracking.clone(),
             tracking_config: policy.tracking.config(),
             has_raw_rules: !rules.is_idle(TableKind::Raw),
             has_mangle_rules: !rules.is_idle(TableKind::Mangle),
+            asks_lists,
             marks: MarkNumbers::build(&policy.marks, previous.map(|p| &p.marks)),
             pools4: pools(&rules, &interfaces, previous.map(|p| &p.pools4)),
             pools6: pools(&rules, &interfaces, previous.map(|p| &p.pools6)),
@@ -120,11 +131,12 @@ impl Program {
 
     /// Compiles a policy that was left for another and comes back: `context.previous` is its old
     /// program, whose counters and pools go on, and `left` the one that ran meanwhile, whose
-    /// numbers for rules and marks nobody else gets.
+    /// numbers for rules, marks and lists nobody else gets.
     pub fn compile_back(policy: &Policy, context: &CompileContext<'_>, left: &Self) -> Self {
         let mut program = Self::compile(policy, context);
         program.lasting.leave_out(&left.lasting);
         program.marks = MarkNumbers::build(&policy.marks, Some(&left.marks));
+        program.lists = Lists::build(&policy.address_lists, Some(&left.lists), context.key);
         program
     }
 
@@ -341,6 +353,7 @@ mod tests {
             workers: 1,
             ports: &ports,
             previous: Some(&old),
+            key: old.lists.members().key(),
         };
         let back = Program::compile_back(&policy, &context, &tried);
         assert_eq!(back.rule_counts(RuleId(0)), counted(1), "it was not there");
@@ -363,6 +376,12 @@ mod tests {
             workers: 2,
             ports: &[],
             previous: None,
+            key: HashKey([
+                0x0123_4567_89ab_cdef,
+                0x1032_5476_98ba_dcfe,
+                0x5555_aaaa_3333_cccc,
+                0x0f1e_2d3c_4b5a_6978,
+            ]),
         };
         let program = Program::compile(&policy, &context);
         for (worker, packets) in [(0, 3), (1, 4)] {

@@ -10,6 +10,7 @@
 use turnpike_conntrack::entry::{Cached, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, Generation};
 use turnpike_conntrack::limits::{Limit, Limits};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
 use turnpike_conntrack::tuple::{Address, Proto, Tuple, TuplePair};
 
@@ -142,6 +143,8 @@ pub struct Rehearsal<'a> {
     pub program: &'a Program,
     /// What workers share: counts of connections are read, mappings looked up.
     pub shared: &'a Shared,
+    /// The time: members of address lists come and go.
+    pub now: Tick,
 }
 
 /// Reads the counts that rules with a `connection-limit` have, and adds nothing.
@@ -179,6 +182,7 @@ struct Passing<F: Stack> {
     state: ConnState,
     nat_state: NatStateSet,
     marks: Marks,
+    now: Tick,
     certainty: Certainty,
 }
 
@@ -358,6 +362,7 @@ impl Rehearsal<'_> {
             state,
             nat_state: NatStateSet::default(),
             marks: Marks::default(),
+            now: self.now,
             certainty: Certainty::Certain,
         }
     }
@@ -512,6 +517,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         nat_state: packet.nat_state,
         // No helper is there yet to give a connection.
         helper: None,
+        now: packet.now,
         marks: packet.marks,
     }
 }

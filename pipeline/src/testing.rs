@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::Generation;
 use turnpike_conntrack::rss::Distribution;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::{Mac, PortId};
@@ -82,6 +84,12 @@ pub(crate) fn compile_after(policy: &Policy, previous: Option<&Program>) -> Prog
             workers: 1,
             ports: &ports(),
             previous,
+            key: HashKey([
+                0x0123_4567_89ab_cdef,
+                0x1032_5476_98ba_dcfe,
+                0x5555_aaaa_3333_cccc,
+                0x0f1e_2d3c_4b5a_6978,
+            ]),
         },
     )
 }
@@ -110,6 +118,7 @@ pub(crate) fn bare(src: &str, dst: &str, proto: Proto) -> Facts {
         state: None,
         nat_state: NatStateSet::default(),
         helper: None,
+        now: Tick::default(),
         marks: Marks::default(),
     }
 }

@@ -94,6 +94,8 @@ pub struct Core<W> {
     arriving: ArrayVec<Option<AnyOpening>, BURST_MAX>,
     /// Through either table, after an address has gone.
     sweeps: (Sweep, Sweep),
+    /// Where the next sweep of list members goes on.
+    swept_members: usize,
     pub(crate) counting: Counting,
     pub(crate) hellos: Hellos,
     pub(crate) witness: W,
@@ -136,6 +138,13 @@ impl<W> Core<W> {
         let id = u8::try_from(self.arriving.len()).ok()?;
         self.arriving.try_push(Some(opening)).ok()?;
         Some(OpeningId(id))
+    }
+
+    /// Gives back the places of members of address lists that have expired, a bounded piece.
+    fn sweep_members(&mut self) {
+        let members = self.program.lists.members();
+        let from = self.swept_members;
+        self.swept_members = members.sweep(from, EXPIRE_BUDGET, self.now, |_| true);
     }
 
     /// What another worker decided of the connection that a packet opens.
@@ -240,6 +249,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             departing: None,
             arriving: ArrayVec::new(),
             sweeps: Default::default(),
+            swept_members: 0,
             counting: Counting::default(),
             hellos,
             witness,
@@ -378,6 +388,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         self.core.conntrack.v6.expire(now, EXPIRE_BUDGET);
         self.sweep(now);
         self.core.conntrack.sweep_expectations(now, EXPIRE_BUDGET);
+        self.core.sweep_members();
         self.fold();
     }
 

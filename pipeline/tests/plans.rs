@@ -18,6 +18,7 @@ use random::Random;
 use sim::{LAN_IF, WAN_IF, compile, ip, is, open_policy, rule};
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::limits::Limit;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::ids::{ChainId, IfaceId, MarkId, RuleId};
 use turnpike_pipeline::policy::{
@@ -139,6 +140,7 @@ fn facts(random: &mut Random, marks: Marks, out: Option<IfaceId>) -> Facts {
         state: Some(ConnState::Established),
         nat_state: NatStateSet::default(),
         helper: None,
+        now: Tick::default(),
         marks,
     }
 }

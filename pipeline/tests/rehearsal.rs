@@ -20,6 +20,7 @@ use sim::{LAN, LAN_IF, Sim, WAN, WAN_IF, compile, ip, is, masquerading_policy, r
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{Direction, FlowRef};
 use turnpike_conntrack::table::Connection;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::{Address, Proto, Tuple, V4, V6};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{IfaceId, MarkId, PortId};
@@ -214,6 +215,7 @@ fn world<F: Stack>(seed: u64, seen: &mut Seen) {
     let (connection, subject) = candidates[random.below(candidates.len())];
     let shared = std::sync::Arc::clone(&sim.shared);
     let rehearsal = Rehearsal {
+        now: Tick::default(),
         program: &program,
         shared: &shared,
     };
@@ -364,6 +366,7 @@ fn rehearse(
     let program = compile(after, 1, Some(&sim.program));
     let (_, subject) = subjects::<V4>(sim, &program)[0];
     let rehearsal = Rehearsal {
+        now: Tick::default(),
         program: &program,
         shared: &sim.shared,
     };

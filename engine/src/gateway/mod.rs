@@ -143,6 +143,8 @@ impl Gateway {
         let program = compile(&wiring.facts);
         let (clock, wall) = (Clock::start(), Arc::<Wall>::default());
         clock.set(&wall);
+        // An empty table has room for all that a configuration may hold.
+        program.lists.enter(None, clock.now());
         let common = Common {
             // The slow path subscribes behind the workers.
             publisher: Arc::new(Publisher::new(program, usize::from(workers) + 1)),
@@ -195,8 +197,13 @@ impl Gateway {
     }
 
     /// Makes `program` the one that judges, from each worker's next burst on.
-    pub fn publish(&self, program: Arc<Program>) {
+    ///
+    /// Returns how many of its list entries with a timeout there was no room for.
+    pub fn publish(&self, program: Arc<Program>) -> usize {
+        let before = self.publisher.current();
+        let refused = program.lists.enter(Some(&before.lists), self.clock.now());
         self.publisher.publish(program);
+        refused
     }
 
     /// Waits until every thread runs the program published last.

@@ -120,6 +120,8 @@ impl Replay {
         let names = program.interfaces.iter().map(|(_, facts)| &*facts.name);
         let output = OutputDir::create(&config.out_dir, names, precision, &config.inputs)?;
         let recorder = Recorder::default();
+        // An empty table has room for all that a configuration may hold.
+        program.lists.enter(None, Tick::default());
         let worker_counters = Arc::<WorkerCounters>::default();
         let slow_counters = Arc::<WorkerCounters>::default();
         let setup = WorkerSetup {
@@ -365,15 +367,20 @@ impl Replay {
     }
 }
 
-/// The connection tables: everything random in them comes from the seed.
-fn conntrack(config: &ReplayConfig) -> Conntrack {
+/// The key of every hash: whatever is random comes from the seed.
+fn key(config: &ReplayConfig) -> HashKey {
     // SplitMix64's increment spreads the seed over the words of the key.
     let word = |n: u64| {
         config
             .seed
             .wrapping_add(n.wrapping_mul(0x9e37_79b9_7f4a_7c15))
     };
-    let key = HashKey([word(1), word(2), word(3), word(4)]);
+    HashKey([word(1), word(2), word(3), word(4)])
+}
+
+/// The connection tables.
+fn conntrack(config: &ReplayConfig) -> Conntrack {
+    let key = key(config);
     let shared = Arc::new(Shared::new(config.max_entries, key));
     Conntrack::new(WORKER, Capacity::share(config.max_entries, 1), key, shared)
 }

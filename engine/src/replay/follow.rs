@@ -242,6 +242,7 @@ fn without_ports<F: Family>(tuple: &Tuple<F>) -> Tuple<F> {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use turnpike_conntrack::hash::HashKey;
     use turnpike_conntrack::ids::Generation;
     use turnpike_conntrack::rss::Distribution;
     use turnpike_pipeline::ids::{Mac, PortId};
@@ -277,6 +278,12 @@ mod tests {
             workers: 1,
             ports: &ports,
             previous: None,
+            key: HashKey([
+                0x0123_4567_89ab_cdef,
+                0x1032_5476_98ba_dcfe,
+                0x5555_aaaa_3333_cccc,
+                0x0f1e_2d3c_4b5a_6978,
+            ]),
         };
         Program::compile(&policy, &context)
     }

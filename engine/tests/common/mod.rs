@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::Arc;
 
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::Generation;
 use turnpike_engine::gateway::Status;
 use turnpike_pipeline::counters::WorkerCounters;
@@ -154,6 +155,12 @@ pub fn program(
         workers,
         ports,
         previous,
+        key: HashKey([
+            0x0123_4567_89ab_cdef,
+            0x1032_5476_98ba_dcfe,
+            0x5555_aaaa_3333_cccc,
+            0x0f1e_2d3c_4b5a_6978,
+        ]),
     };
     Arc::new(Program::compile(&policy, &context))
 }

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use turnpike_pipeline::policy::TableKind;
 
-use super::{connections, drops, events, reload};
+use super::{connections, drops, events, lists, reload};
 use crate::metrics;
 use crate::report::Failed;
 use crate::running::{LogWanted, Running};
@@ -36,7 +36,11 @@ pub fn router(gateway: Gateway) -> Router {
         .route("/v1/connections/count", get(connections::count))
         .route("/v1/events", get(events::stream))
         .route("/v1/rules", get(rules))
-        .route("/v1/lists", get(lists))
+        .route("/v1/lists", get(all_lists))
+        .route(
+            "/v1/lists/{name}/entries",
+            post(lists::add).delete(lists::remove),
+        )
         .route("/v1/drops", get(drops::list))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics_text))
@@ -172,7 +176,7 @@ struct ListQuery {
     name: Option<String>,
 }
 
-async fn lists(
+async fn all_lists(
     State(gateway): State<Gateway>,
     query: Result<Query<ListQuery>, QueryRejection>,
 ) -> Result<Response, Failure> {
@@ -220,13 +224,15 @@ async fn not_found() -> Failure {
     Failure::new(
         StatusCode::NOT_FOUND,
         "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
-         /v1/connections/count /v1/events /v1/rules /v1/lists /v1/drops /v1/log and /metrics",
+         /v1/connections/count /v1/events /v1/rules /v1/lists /v1/lists/NAME/entries /v1/drops \
+         /v1/log and /metrics",
     )
 }
 
 async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads everything; POST is for /v1/reload, DELETE for /v1/connections",
+        "GET reads everything; POST is for /v1/reload and /v1/lists/NAME/entries, DELETE for \
+         /v1/connections and /v1/lists/NAME/entries",
     )
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::catalogue::{PROTOCOLS, Rating, SERVICES, services_at};
 use turnpike_pipeline::fib::NextHop;
@@ -146,7 +147,7 @@ impl Known {
 
     /// By how many names rules know the address.
     fn names(&self, program: &Program, address: IpAddr) -> usize {
-        let in_list = |list: &&ListId| program.lists.contains(**list, address);
+        let in_list = |list: &&ListId| program.lists.contains(**list, address, Tick::default());
         let in_range = |range: &&AddressRange| range.contains(address);
         self.lists.iter().filter(in_list).count() + self.ranges.iter().filter(in_range).count()
     }

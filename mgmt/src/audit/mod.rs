@@ -17,6 +17,7 @@ mod reach;
 
 use std::sync::Arc;
 
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::Generation;
 use turnpike_conntrack::rss::Distribution;
 use turnpike_pipeline::ids::{IfaceId, Mac};
@@ -147,6 +148,7 @@ fn compile(policy: &Policy) -> Program {
         workers: 1,
         ports: &ports,
         previous: None,
+        key: HashKey([1, 2, 3, 4]),
     };
     Program::compile(policy, &context)
 }

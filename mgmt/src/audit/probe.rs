@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::limits::Limit;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::fib::NextHop;
 use turnpike_pipeline::ids::{IfaceId, RuleId};
@@ -94,7 +95,11 @@ pub const fn role(action: &Action) -> Role {
         | Action::Netmap(_) => Role::Admit,
         Action::Drop | Action::Reject(_) => Role::Refuse,
         Action::Jump(_) | Action::Return => Role::Lead,
-        Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(..) => Role::Note,
+        Action::Log(_)
+        | Action::Passthrough
+        | Action::Fasttrack
+        | Action::AddToList(..)
+        | Action::Edit(..) => Role::Note,
     }
 }
 
@@ -118,6 +123,7 @@ pub fn send(program: &Program, packet: &Packet, doubt: Doubt) -> Course {
         state: None,
         nat_state: NatStateSet::default(),
         helper: None,
+        now: Tick::default(),
         marks: Marks::default(),
     };
     let mut course = way.run(facts);

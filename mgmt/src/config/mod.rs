@@ -6,6 +6,7 @@
 pub mod address;
 pub mod engine;
 mod firewall;
+pub(crate) mod host;
 pub mod interfaces;
 mod lists;
 pub mod logging;
@@ -35,6 +36,7 @@ use section::{Keys, Section};
 use services::ServicesConfig;
 use tracking::Enabled;
 
+pub use firewall::adding_action;
 pub use value::{Switch, number};
 
 const FILE: Keys = Keys {
@@ -257,10 +259,11 @@ fn decode(
     );
     let interface_lists =
         interfaces::decode_lists(file.field("interface-lists"), &mut names, problems);
-    let address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
+    let mut address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
     let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
     let tracking = tracking::decode(file.field("connection-tracking"), problems);
     let tables = firewall::decode(file.field("firewall"), &mut names, problems);
+    lists::add_filled(&names, &mut address_lists);
     let services = services::decode(file.field("services"), problems);
     let logging = logging::decode(file.field("logging"), problems);
     let zone = timezone::decode(file, problems);

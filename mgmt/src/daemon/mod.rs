@@ -7,12 +7,14 @@ mod connections;
 mod drops;
 mod events;
 mod listeners;
+mod lists;
 mod logging;
 mod rehearse;
 mod reload;
 mod status;
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
@@ -21,6 +23,7 @@ use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::Generation;
 use turnpike_engine::gateway::{Gateway, GatewayConfig, PacketMemory, PortSpec, StartError};
 use turnpike_engine::hugepages;
@@ -36,6 +39,7 @@ use crate::report::Reloads;
 use crate::running::ReloadOptions;
 use events::Events;
 use listeners::Listeners;
+use lists::Notes;
 use reload::Pending;
 
 /// How often it is looked whether a reload was not confirmed in time.
@@ -86,6 +90,7 @@ pub struct Daemon {
     /// Held by a reload from reading the file to its adoption.
     reloading: Mutex<()>,
     logs: Logs,
+    notes: Notes,
     events: Events,
     stopping: AtomicBool,
 }
@@ -122,6 +127,7 @@ pub fn run(path: PathBuf) -> Result<(), RunError> {
     let pump = daemon.pump()?;
     let guard = daemon.guard()?;
     let carrier = daemon.carry_events()?;
+    daemon.resolve_hosts()?;
     let serving = listeners.serve(&daemon)?;
     daemon.announce();
     for signal in &mut signals {
@@ -166,6 +172,7 @@ impl Daemon {
             gateway: RwLock::new(Some(gateway)),
             reloading: Mutex::new(()),
             logs,
+            notes: Notes::default(),
             events: Events::default(),
             stopping: AtomicBool::new(false),
         })
@@ -246,8 +253,14 @@ fn compile(
         workers,
         ports,
         previous,
+        key: random_key(),
     };
     Arc::new(Program::compile(&config.policy, &context))
+}
+
+/// A key that nobody can guess: the standard library seeds its hashers from the system.
+fn random_key() -> HashKey {
+    HashKey(std::array::from_fn(|_| RandomState::new().hash_one(0)))
 }
 
 /// The engine's words for what the configuration says.

@@ -119,6 +119,7 @@ fn rehearse(
     let rehearsal = Rehearsal {
         program,
         shared: gateway.shared(),
+        now: gateway.clock().now(),
     };
     let entrances = surveyed.entrances;
     let entrances = entrances.map(|entrance| entrance.in_program(running, program));

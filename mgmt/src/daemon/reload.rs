@@ -160,7 +160,11 @@ impl Daemon {
                 program: before,
             });
         }
-        gateway.publish(Arc::clone(&program));
+        let refused = gateway.publish(Arc::clone(&program));
+        if refused > 0 {
+            let line = format!("there is no room for {refused} entries of lists with a timeout");
+            self.logs.write(Topic::System, line);
+        }
         self.configure_logs();
         let adopted = gateway.wait_adopted(ADOPTION).is_ok();
         let ended = match (options.cut_refused, options.confirm_within) {
@@ -240,6 +244,7 @@ impl Daemon {
             workers: gateway.worker_count(),
             ports: gateway.facts(),
             previous: Some(&pending.program),
+            key: super::random_key(),
         };
         let program = Program::compile_back(&pending.config.policy, &context, &left);
         let (program, generation) = (Arc::new(program), context.generation.0);

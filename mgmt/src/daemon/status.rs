@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use turnpike_conntrack::expect::ExpectationCounts;
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::ports::{AddressPorts, PortSpace};
@@ -18,13 +19,15 @@ use turnpike_pipeline::program::Program;
 
 use super::reload::Pending;
 use super::{Daemon, connections};
+use crate::config::adding_action;
 use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
-    self, AddressList, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun,
-    Interface, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath, Status, Worker,
+    self, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun, Interface,
+    ListChanged, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath, Status,
+    Worker,
 };
-use crate::running::{LogWanted, Refusal, ReloadOptions, Running, Unanswered};
+use crate::running::{LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted};
 use crate::watch::Watching;
 
 impl Running for Daemon {
@@ -99,20 +102,15 @@ impl Running for Daemon {
     }
 
     fn lists(&self, name: Option<&str>) -> Lists {
-        let state = self.state();
-        let lists = state.config.policy.address_lists.iter();
-        let address_lists = lists.map(|list| {
-            let wanted = name == Some(list.name.as_str());
-            let shown = list.prefixes.iter().filter(|_| wanted);
-            AddressList {
-                name: list.name.clone(),
-                prefixes: list.prefixes.len() as u64,
-                address: shown.map(ToString::to_string).collect(),
-            }
-        });
-        Lists {
-            address_lists: address_lists.collect(),
-        }
+        self.list_lists(name)
+    }
+
+    fn add_to_list(&self, list: &str, new: &NewEntry) -> Result<ListChanged, Unlisted> {
+        self.add_entries(list, new)
+    }
+
+    fn remove_from_list(&self, list: &str, prefixes: &[IpNet]) -> Result<ListChanged, Unlisted> {
+        self.remove_entries(list, prefixes)
     }
 
     fn connections(
@@ -412,6 +410,7 @@ fn action_name(action: &Action) -> &'static str {
         Action::EndpointIndependent(_) => "endpoint-independent-nat",
         Action::Same(..) => "same",
         Action::Netmap(_) => "netmap",
+        Action::AddToList(end, ..) => adding_action(*end),
         Action::Edit(Edit::Mark(kind, _), _) => kind.action(),
         Action::Edit(Edit::Dscp(_), _) => "change-dscp",
         Action::Edit(Edit::Ttl(_), _) => "change-ttl",

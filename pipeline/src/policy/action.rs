@@ -1,10 +1,12 @@
 //! What a matching rule does, and what it may choose from.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::edits::{Edit, Then};
 use super::matchers::AddressRange;
-use crate::ids::ChainId;
+use crate::ids::{ChainId, ListId};
+use crate::rules::matchers::End;
 
 /// What a matching rule does. Which tables admit which is checked by management.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,8 @@ pub enum Action {
     NoTrack,
     /// filter: the connection carries the fasttrack flag; the next rule is looked at.
     Fasttrack,
+    /// The address at one end of the packet is added to a list; the next rule is looked at.
+    AddToList(End, ListId, ListTimeout),
     /// mangle: the packet, or its connection, is changed.
     Edit(Edit, Then),
     /// nat: the source becomes one of these.
@@ -47,6 +51,17 @@ pub enum Action {
     /// nat: the source, or in dstnat the destination, becomes its counterpart here: each address of
     /// the range that the rule matches has its own.
     Netmap(AddressRange),
+}
+
+/// `address-list-timeout`: how long an address stays in a list that a rule adds it to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ListTimeout {
+    /// So long after the last packet that added it.
+    For(Duration),
+    /// `none-dynamic`: as long as the gateway runs.
+    NoneDynamic,
+    /// `none-static`: the same, and it is shown as one that is meant to stay.
+    NoneStatic,
 }
 
 /// What decides the address that `same` gives.

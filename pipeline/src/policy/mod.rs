@@ -14,6 +14,7 @@ mod rates;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TrackingConfig};
@@ -21,7 +22,9 @@ use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TrackingConfig};
 use crate::ids::{IfaceId, PortId};
 use crate::wall::Zone;
 
-pub use action::{Action, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable};
+pub use action::{
+    Action, ListTimeout, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable,
+};
 pub use asks::{Comparison, PacketAsk};
 pub use edits::{Edit, MarkKind, Then, TtlChange};
 pub use fields::{Classifier, FlowFields};
@@ -132,12 +135,18 @@ pub enum Via {
 }
 
 /// A named list of addresses.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct AddressList {
     /// Its name.
     pub name: String,
     /// Its prefixes; ranges have been split into prefixes.
     pub prefixes: Vec<IpNet>,
+    /// Prefixes that are in it for so long after they came into the configuration.
+    pub timed: Vec<(IpNet, Duration)>,
+    /// Prefixes that are written and `disabled`: they are kept for display and not in it.
+    pub disabled: Vec<IpNet>,
+    /// Host names whose addresses are in it, as the resolver knows them.
+    pub hosts: Vec<String>,
 }
 
 /// Connection tracking settings, RouterOS's names and defaults.

@@ -40,6 +40,7 @@ pub struct CompiledRule {
     /// The rule in canonical words.
     pub text: Arc<str>,
     tests: Box<[Test]>,
+    asks_lists: bool,
     packet: Box<[Match<PacketAsk>]>,
     limit: Option<Match<ConnectionLimit>>,
 }
@@ -52,6 +53,7 @@ impl CompiledRule {
         number: u32,
         rule: &Rule,
     ) -> Self {
+        let tests = Test::of(rule);
         Self {
             table,
             chain,
@@ -64,7 +66,8 @@ impl CompiledRule {
             port_choice: rule.port_choice,
             source: rule.source.clone(),
             text: Arc::clone(&rule.text),
-            tests: Test::of(rule),
+            asks_lists: !rule.disabled && tests.iter().any(Test::asks_lists),
+            tests,
             packet: rule.matchers.packet.as_slice().into(),
             limit: rule.matchers.connection_limit,
         }
@@ -94,6 +97,7 @@ impl CompiledRule {
             | Action::Return
             | Action::NoTrack
             | Action::Fasttrack
+            | Action::AddToList(..)
             | Action::Edit(..)
             | Action::SrcNat(_)
             | Action::Masquerade(_)
@@ -113,6 +117,11 @@ impl CompiledRule {
     /// What it asks of each packet anew, all of which has to hold too.
     pub fn packet_asks(&self) -> &[Match<PacketAsk>] {
         &self.packet
+    }
+
+    /// Whether it asks for lists of addresses.
+    pub const fn asks_lists(&self) -> bool {
+        self.asks_lists
     }
 
     /// Its `connection-limit`, which has to hold too.

@@ -63,6 +63,7 @@ fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(..)
         | Action::Masquerade(_)
         | Action::DstNat(_)

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::ids::{ConnState, HelperId};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ids::IfaceId;
 use crate::policy::{IpFamily, NatStateSet};
 use crate::rules::marks::Marks;
+use crate::rules::matchers::End;
 
 /// One packet as the rules see it; what it does not have, or does not have yet, is `None`.
 ///
@@ -37,6 +39,8 @@ pub struct Facts {
     pub nat_state: NatStateSet,
     /// What reads its connection, or has announced it.
     pub helper: Option<HelperId>,
+    /// When it is looked at: members of address lists come and go.
+    pub now: Tick,
     /// Its marks; those of its own and of its way are none until a rule has set them.
     pub marks: Marks,
 }
@@ -45,5 +49,21 @@ impl Facts {
     /// The packet's address family.
     pub const fn family(&self) -> IpFamily {
         IpFamily::of(self.src)
+    }
+
+    /// The address at `end`.
+    pub const fn address(&self, end: End) -> IpAddr {
+        match end {
+            End::Src => self.src,
+            End::Dst => self.dst,
+        }
+    }
+
+    /// The port at `end`.
+    pub const fn port(&self, end: End) -> Option<u16> {
+        match end {
+            End::Src => self.src_port,
+            End::Dst => self.dst_port,
+        }
     }
 }

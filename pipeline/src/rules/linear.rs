@@ -5,7 +5,8 @@
 //! chain and `return`, or that chain's end, behind the jump. The end of a built-in chain accepts.
 //! What only the packet itself can answer is asked of the observer, once all that the facts answer
 //! holds, and a rule's `connection-limit` last: only what the rest of a rule holds for is counted.
-//! A mark that a rule has set is the packet's for the rules behind it.
+//! A mark that a rule has set is the packet's for the rules behind it, and what a rule adds to a
+//! list of addresses is in it for them.
 //! What cannot happen with a checked configuration (a chain that does not exist, jumps nested
 //! deeper than [`JUMP_DEPTH_MAX`], more than [`STEPS_MAX`] rules for one packet) drops.
 
@@ -16,10 +17,10 @@ use arrayvec::ArrayVec;
 use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::limits::Limit;
 
-use crate::ids::{ChainId, RULES_MAX, RuleId};
+use crate::ids::{ChainId, ListId, RULES_MAX, RuleId};
 use crate::policy::{
-    Action, AddressRange, Edit, PacketAsk, PortRange, RejectWith, SameBy, TableKind, Then,
-    Translation,
+    Action, AddressRange, Edit, ListTimeout, PacketAsk, PortRange, RejectWith, SameBy, TableKind,
+    Then, Translation,
 };
 use crate::program::Program;
 use crate::rules::compiled::{CompiledRule, Rules};
@@ -89,6 +90,15 @@ pub trait Observer {
     /// A rule matched, be it that it decides or not; called in order, once per match.
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         let _ = (id, rule);
+    }
+
+    /// A rule was looked at that asks for lists of addresses, whose members come and go.
+    fn asks_lists(&mut self) {}
+
+    /// A matching rule adds an address to a list, before the next rule is looked at. Whoever only
+    /// looks adds nothing.
+    fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
+        let _ = (list, address, timeout);
     }
 
     /// All that the facts answer holds for a rule: what the packet itself answers. `None` if it
@@ -222,6 +232,9 @@ pub(super) fn read<'p, R: Reading<'p>>(
         if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
             facts.marks.set(kind, program.marks.number(mark));
         }
+        if let Action::AddToList(end, list, timeout) = rule.action {
+            observer.add_to_list(list, facts.address(end), timeout);
+        }
         match course(&rule.action) {
             Course::Next => {}
             Course::Return => here.leave(),
@@ -251,6 +264,9 @@ fn look(
     facts: &Facts,
     observer: &mut impl Observer,
 ) -> Look {
+    if rule.asks_lists() {
+        observer.asks_lists();
+    }
     let look = rule.look(facts, program);
     if look != Look::Matched {
         return look;
@@ -313,9 +329,11 @@ const fn fail_closed(rule: Option<RuleId>) -> Decision {
 
 pub(super) const fn course(action: &Action) -> Course {
     match action {
-        Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(_, Then::GoOn) => {
-            Course::Next
-        }
+        Action::Log(_)
+        | Action::Passthrough
+        | Action::Fasttrack
+        | Action::AddToList(..)
+        | Action::Edit(_, Then::GoOn) => Course::Next,
         Action::Edit(_, Then::Stop) => Course::Decide(Verdict::Accept),
         Action::Jump(chain) => Course::Jump(*chain),
         Action::Return => Course::Return,

@@ -30,7 +30,7 @@ pub struct Test {
 }
 
 /// Which end of a packet is meant.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum End {
     /// Its source.
     Src,
@@ -164,6 +164,11 @@ impl Test {
         }
     }
 
+    /// Whether it asks for a list of addresses, whose members come and go.
+    pub const fn asks_lists(&self) -> bool {
+        matches!(self.ask, Ask::AddressList(..))
+    }
+
     /// Whether the packet passes this test.
     pub fn holds(&self, facts: &Facts, program: &Program) -> bool {
         self.answer(facts, program)
@@ -235,7 +240,10 @@ impl Test {
                 let same_family = range.family() == facts.family();
                 same_family.then(|| range.contains(facts.address(*end)))
             }
-            Ask::AddressList(end, list) => Some(program.lists.contains(*list, facts.address(*end))),
+            Ask::AddressList(end, list) => {
+                let address = facts.address(*end);
+                Some(program.lists.contains(*list, address, facts.now))
+            }
             Ask::AddressType(end, types) => {
                 let address_type = program.fib.address_type(facts.address(*end));
                 Some(address_type.is_in(*types))
@@ -251,20 +259,6 @@ impl Test {
 }
 
 impl Facts {
-    const fn address(&self, end: End) -> IpAddr {
-        match end {
-            End::Src => self.src,
-            End::Dst => self.dst,
-        }
-    }
-
-    const fn port(&self, end: End) -> Option<u16> {
-        match end {
-            End::Src => self.src_port,
-            End::Dst => self.dst_port,
-        }
-    }
-
     const fn interface(&self, way: Way) -> Option<IfaceId> {
         match way {
             Way::In => self.in_interface,
@@ -302,6 +296,7 @@ fn implied(action: &Action) -> Option<Ask> {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(..) => None,
     }
 }
@@ -319,6 +314,7 @@ mod tests {
             address_lists: vec![AddressList {
                 name: "trusted".to_owned(),
                 prefixes: vec!["10.5.0.0/16".parse().unwrap()],
+                ..AddressList::default()
             }],
             interface_lists: vec![InterfaceList {
                 name: "WAN".to_owned(),

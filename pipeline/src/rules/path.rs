@@ -33,6 +33,22 @@ pub struct Path {
     overflowed: bool,
     residual: bool,
     passing: bool,
+    asks_lists: bool,
+    membership: Membership,
+}
+
+/// In which lists the addresses of a packet are, as far as those may change: equal ones are in the
+/// same lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct Membership(u64);
+
+impl Membership {
+    /// That of a packet with a further address, whose lists are told by this number; `role` says
+    /// which of the addresses it is.
+    #[must_use]
+    pub const fn with(self, role: u32, lists: u64) -> Self {
+        Self(self.0.wrapping_add(lists.rotate_left(role)))
+    }
 }
 
 impl Path {
@@ -111,6 +127,21 @@ impl Path {
         self.passing
     }
 
+    /// Notes in which lists the packet's addresses are, before rules that ask are looked at.
+    pub const fn note_membership(&mut self, membership: Membership) {
+        self.membership = membership;
+    }
+
+    /// In which lists the packet's addresses were.
+    pub const fn membership(&self) -> Membership {
+        self.membership
+    }
+
+    /// Whether a rule was looked at that asks for lists.
+    pub const fn asks_lists(&self) -> bool {
+        self.asks_lists
+    }
+
     /// Forgets everything, for the next packet.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -140,6 +171,10 @@ pub struct Recorder<'a> {
 }
 
 impl Observer for Recorder<'_> {
+    fn asks_lists(&mut self) {
+        self.path.asks_lists = true;
+    }
+
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         if self.path.rules.try_push(id).is_err() {
             self.path.overflowed = true;

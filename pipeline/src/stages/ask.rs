@@ -2,6 +2,7 @@
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Tuple};
 
@@ -14,13 +15,14 @@ use crate::outcome::OutcomeId;
 use crate::plans::{Half, Plans};
 use crate::policy::{NatStateSet, TableKind};
 use crate::program::Program;
-use crate::rules::path::LOGS_MAX;
+use crate::rules::path::{LOGS_MAX, Membership};
 use crate::rules::rates::meters::{Meter, Meters};
 use crate::rules::{Carried, Decision, Facts, Path, Phase, Recorder, Verdict, evaluate, plan};
 use crate::stages::counting::Asking;
 use crate::stages::fate::Fate;
 use crate::stages::logging::log;
 use crate::stages::telling::Telling;
+use crate::stages::view::View;
 use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
 
@@ -165,6 +167,7 @@ pub fn facts<F: Family>(
     out_interface: Option<IfaceId>,
     state: Option<ConnState>,
     nat_state: NatStateSet,
+    now: Tick,
 ) -> Facts {
     let ports = meta.parsed.ports().is_some();
     Facts {
@@ -179,7 +182,54 @@ pub fn facts<F: Family>(
         state,
         nat_state,
         helper: meta.helper,
+        now,
         marks: meta.marks,
+    }
+}
+
+/// In which lists the addresses that rules see of a flow are, as far as that may change; `None` if
+/// they are too many to tell.
+///
+/// The outcome of a way on which rules asked for lists holds as long as this stays the same.
+pub fn membership<F: Family, W>(core: &Core<W>, view: &View<F>) -> Option<Membership> {
+    let lists = |address: F::Addr| {
+        core.program
+            .lists
+            .members()
+            .lists_of(address.to_ip(), core.now)
+    };
+    let View { incoming, outgoing } = view;
+    let [src, dst] = [lists(incoming.src)?, lists(incoming.dst)?];
+    let translated = if outgoing.dst == incoming.dst {
+        dst
+    } else {
+        lists(outgoing.dst)?
+    };
+    let membership = Membership::default().with(0, src);
+    Some(membership.with(21, dst).with(42, translated))
+}
+
+/// Notes in which lists the packet's addresses are, before any rule is asked about the way.
+pub fn note_lists<F: Family, W>(core: &Core<W>, view: &View<F>, path: &mut Path) {
+    if !core.program.asks_lists {
+        return;
+    }
+    match membership(core, view) {
+        Some(membership) => path.note_membership(membership),
+        None => path.note_passing(),
+    }
+}
+
+/// The same for a packet whose destination has been translated since.
+pub fn note_translated<F: Family, W>(core: &Core<W>, view: &View<F>, path: &mut Path) {
+    if view.incoming.dst == view.outgoing.dst {
+        return;
+    }
+    let before = path.membership();
+    note_lists(core, view, path);
+    // Lists that have changed meanwhile may have been asked for in between.
+    if core.program.asks_lists && membership(core, &View::plain(view.incoming)) != Some(before) {
+        path.note_passing();
     }
 }
 
@@ -361,6 +411,8 @@ fn asking<B: Buffer, W: Witness<B>, R>(
         random: &mut core.random,
         carried: carried(&core.conntrack, meta),
         meter: meter(&mut core.meters, meta),
+        lists: &core.program.lists,
+        members_refused: &core.counters.members_refused,
     };
     let program = &*core.program;
     let mut telling = Telling::new(asking, program, buf, &mut core.witness);

@@ -19,8 +19,9 @@ use turnpike_conntrack::tracker::Shared;
 use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::counters::Counter;
-use crate::ids::RuleId;
-use crate::policy::PacketAsk;
+use crate::ids::{ListId, RuleId};
+use crate::lists::Lists;
+use crate::policy::{ListTimeout, PacketAsk};
 use crate::program::Program;
 use crate::rules::rates::meters::Meter;
 use crate::rules::{Carried, CompiledRule, Facts, Hellos, Look, Observer, Rates, Recorder, Sight};
@@ -163,6 +164,10 @@ pub struct Asking<'a, B> {
     pub carried: Option<Carried>,
     /// The meter of the packet's connection.
     pub meter: Option<&'a mut Meter>,
+    /// Where addresses are added.
+    pub lists: &'a Lists,
+    /// Counts addresses that there was no room for.
+    pub members_refused: &'a Counter,
 }
 
 impl<B: Buffer> Asking<'_, B> {
@@ -206,6 +211,18 @@ impl<B: Buffer> Observer for Asking<'_, B> {
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         self.recorder.matched(id, rule);
+    }
+
+    fn asks_lists(&mut self) {
+        self.recorder.asks_lists();
+    }
+
+    fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
+        // The next packet adds it again, or it would not stay as long as packets come.
+        self.recorder.path.note_residual();
+        if self.lists.add(list, address, timeout, self.now).is_err() {
+            self.members_refused.add(1);
+        }
     }
 
     fn packet(&mut self, rule: RuleId, ask: &PacketAsk, facts: &Facts) -> Option<bool> {

@@ -1,7 +1,8 @@
 //! Stage 4, `outcome`: a flow that was judged before is treated as it was then.
 //!
-//! Reads the outcome cached in the flow, which holds while generation, connection state and
-//! incoming interface are what they were; writes the way and counts the rules that matched, all of
+//! Reads the outcome cached in the flow, which holds while generation, connection state, incoming
+//! interface and, if rules asked for them, the lists that its addresses are in are what they were;
+//! writes the way and counts the rules that matched, all of
 //! them, in one addition. Drops what was decided to be dropped. What does not qualify is left to
 //! the judge, uncounted, and so is everything while a witness follows packets.
 
@@ -84,6 +85,12 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
     let Some(outcome) = core.outcomes.find(id) else {
         return Fate::Pass;
     };
+    if let Some(membership) = outcome.membership {
+        let view = View::of_flow(&F::table(&core.conntrack).pair(flow.id), flow.direction);
+        if ask::membership(core, &view) != Some(membership) {
+            return Fate::Pass;
+        }
+    }
     meta.edits = outcome.edits;
     if out_interface.is_some() && forwardable(core, meta, out_interface).is_err() {
         // The judge says why, and counts the rules that such a packet meets before.
@@ -113,7 +120,7 @@ fn facts<F: Stack, W>(
     let table = F::table(&core.conntrack);
     let view = View::of_flow(&table.pair(flow.id), flow.direction);
     let nat_state = nat_state::<F, W>(core, flow);
-    let facts = |tuple, out| ask::facts(tuple, meta, out, Some(state), nat_state);
+    let facts = |tuple, out| ask::facts(tuple, meta, out, Some(state), nat_state, core.now);
     [
         facts(&view.incoming, None),
         facts(&view.at_filter(), out_interface),

@@ -4,6 +4,7 @@
 //! Drops by `raw-rule`. A program without raw rules skips it, and so does a packet that another
 //! worker has held against them before it found the connection's owner.
 
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
 use crate::buffer::Buffer;
@@ -50,8 +51,8 @@ fn packet<B: Buffer, W: Witness<B>>(
         Hook::RawPrerouting
     };
     let facts = match meta.parsed.version() {
-        Some(4) => as_received::<V4, B>(buf, meta),
-        Some(_) => as_received::<V6, B>(buf, meta),
+        Some(4) => as_received::<V4, B>(buf, meta, core.now),
+        Some(_) => as_received::<V6, B>(buf, meta, core.now),
         None => None,
     };
     let Some(facts) = facts else {
@@ -79,7 +80,8 @@ fn packet<B: Buffer, W: Witness<B>>(
     }
 }
 
-fn as_received<F: Family, B: Buffer>(buf: &B, meta: &Meta) -> Option<Facts> {
+fn as_received<F: Family, B: Buffer>(buf: &B, meta: &Meta, now: Tick) -> Option<Facts> {
     let tuple = meta.parsed.tuple::<F>(buf.head())?;
-    Some(ask::facts(&tuple, meta, None, None, NatStateSet::default()))
+    let nat_state = NatStateSet::default();
+    Some(ask::facts(&tuple, meta, None, None, nat_state, now))
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use turnpike_conntrack::limits::Limit;
 
 use crate::buffer::Buffer;
-use crate::ids::RuleId;
-use crate::policy::PacketAsk;
+use crate::ids::{ListId, RuleId};
+use crate::policy::{ListTimeout, PacketAsk};
 use crate::program::Program;
 use crate::rules::{CompiledRule, Facts, Look, Observer};
 use crate::stages::counting::Asking;
@@ -78,6 +78,14 @@ impl<B: Buffer, W: Witness<B>> Observer for Telling<'_, B, W> {
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {
         self.asking.matched(id, rule);
+    }
+
+    fn asks_lists(&mut self) {
+        self.asking.asks_lists();
+    }
+
+    fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
+        self.asking.add_to_list(list, address, timeout);
     }
 
     fn packet(&mut self, rule: RuleId, ask: &PacketAsk, facts: &Facts) -> Option<bool> {

@@ -310,6 +310,12 @@ pub fn compile(policy: &Policy, workers: u8, previous: Option<&Program>) -> Prog
         workers: usize::from(workers),
         ports: &[port(LAN_MAC), port(WAN_MAC)],
         previous,
+        key: HashKey([
+            0x0123_4567_89ab_cdef,
+            0x1032_5476_98ba_dcfe,
+            0x5555_aaaa_3333_cccc,
+            0x0f1e_2d3c_4b5a_6978,
+        ]),
     };
     Program::compile(policy, &context)
 }

@@ -1,10 +1,13 @@
 //! Rules that ask something of each packet, and that mark and change packets, by chance.
 
-use turnpike_pipeline::ids::MarkId;
+use std::time::Duration;
+
+use turnpike_pipeline::ids::{ListId, MarkId};
 use turnpike_pipeline::policy::{
-    Action, Comparison, ConnectionLimit, Edit, Mark, MarkKind, Match, Matchers, PacketAsk, Policy,
-    RejectWith, Then, TtlChange, Unreachable,
+    Action, AddressList, Comparison, ConnectionLimit, Edit, ListTimeout, Mark, MarkKind, Match,
+    Matchers, PacketAsk, Policy, RejectWith, Then, TtlChange, Unreachable,
 };
+use turnpike_pipeline::rules::matchers::End;
 
 use crate::random::Random;
 use crate::sim::{is, rule};
@@ -12,6 +15,11 @@ use crate::sim::{is, rule};
 /// Adds some to a policy.
 pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
     policy.marks = vec!["a".to_owned(), "b".to_owned()];
+    let list = |name: &str| AddressList {
+        name: name.to_owned(),
+        ..AddressList::default()
+    };
+    policy.address_lists = vec![list("a"), list("b")];
     for chain in &mut policy.mangle.chains {
         for _ in 0..random.below(3) {
             let asked = residual_matchers(random);
@@ -20,11 +28,12 @@ pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
     }
     for _ in 0..random.below(4) {
         let asked = residual_matchers(random);
-        let action = match random.below(6) {
+        let action = match random.below(8) {
             0 => Action::Drop,
             1 => Action::Reject(RejectWith::Icmp(Unreachable::AdminProhibited)),
             2 => Action::Log("asked ".into()),
             3 => Action::Fasttrack,
+            4 | 5 => add_to_list(random),
             _ => Action::Passthrough,
         };
         let forward = &mut policy.filter.chains[1].rules;
@@ -33,8 +42,26 @@ pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
     }
 }
 
+fn add_to_list(random: &mut Random) -> Action {
+    let timeout = Duration::from_secs(1 + random.below(30) as u64);
+    let end = random.pick(&[End::Src, End::Dst]);
+    let list = random.pick(&[ListId(0), ListId(1)]);
+    Action::AddToList(end, list, ListTimeout::For(timeout))
+}
+
 fn residual_matchers(random: &mut Random) -> Matchers {
     let mut asked = Matchers::default();
+    if random.chance(30) {
+        let list = Match {
+            value: random.pick(&[ListId(0), ListId(1)]),
+            negated: random.chance(30),
+        };
+        if random.chance(50) {
+            asked.src_address_list = Some(list);
+        } else {
+            asked.dst_address_list = Some(list);
+        }
+    }
     if random.chance(60) {
         let size = 20 + u16::from(random.byte()) / 2;
         asked.packet.push(Match {

@@ -5,13 +5,14 @@ use turnpike_pipeline::policy::{
     Action, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
     Unreachable,
 };
+use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::Addresses;
 use super::super::port::ToPorts;
 use super::super::section::{Section, or_report, scalar, word};
 use super::super::value::{Switch, Text};
-use super::edits;
 use super::rule::Context;
+use super::{edits, lists};
 use crate::problem::{Problems, did_you_mean};
 
 /// An action by its word, before its options are read.
@@ -33,6 +34,7 @@ enum Verb {
     EndpointIndependent,
     Same,
     Netmap,
+    AddToList(End),
     Mark(MarkKind),
     ChangeDscp,
     ChangeTtl,
@@ -43,6 +45,8 @@ type Verbs = &'static [(&'static str, Verb)];
 
 const RAW: Verbs = &[
     ("accept", Verb::Accept),
+    ("add-dst-to-address-list", Verb::AddToList(End::Dst)),
+    ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("drop", Verb::Drop),
     ("jump", Verb::Jump),
     ("log", Verb::Log),
@@ -53,6 +57,8 @@ const RAW: Verbs = &[
 
 const FILTER: Verbs = &[
     ("accept", Verb::Accept),
+    ("add-dst-to-address-list", Verb::AddToList(End::Dst)),
+    ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("drop", Verb::Drop),
     ("fasttrack-connection", Verb::Fasttrack),
     ("jump", Verb::Jump),
@@ -64,6 +70,8 @@ const FILTER: Verbs = &[
 
 const MANGLE: Verbs = &[
     ("accept", Verb::Accept),
+    ("add-dst-to-address-list", Verb::AddToList(End::Dst)),
+    ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("change-dscp", Verb::ChangeDscp),
     ("change-hop-limit", Verb::ChangeHopLimit),
     ("change-ttl", Verb::ChangeTtl),
@@ -77,6 +85,8 @@ const MANGLE: Verbs = &[
 
 const NAT: Verbs = &[
     ("accept", Verb::Accept),
+    ("add-dst-to-address-list", Verb::AddToList(End::Dst)),
+    ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("dst-nat", Verb::DstNat),
     ("endpoint-independent-nat", Verb::EndpointIndependent),
     ("jump", Verb::Jump),
@@ -92,8 +102,6 @@ const NAT: Verbs = &[
 
 /// Actions of the vocabulary that this version has not.
 const LATER: &[&str] = &[
-    "add-dst-to-address-list",
-    "add-src-to-address-list",
     "change-mss",
     "clear-df",
     "mark-routing",
@@ -107,6 +115,8 @@ const LATER: &[&str] = &[
 
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
+    "address-list",
+    "address-list-timeout",
     "jump-target",
     "new-connection-mark",
     "new-dscp",
@@ -136,6 +146,7 @@ impl Verb {
                 "to-addresses",
                 "to-ports",
             ],
+            Self::AddToList(_) => &["address-list", "address-list-timeout"],
             Self::Netmap => &["to-addresses"],
             Self::Masquerade => &["randomise-ports", "to-ports"],
             Self::Redirect => &["to-ports"],
@@ -209,6 +220,7 @@ pub fn decode(
             .map(Action::Netmap),
         Verb::Masquerade => Some(Action::Masquerade(to_ports(section, problems))),
         Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
+        Verb::AddToList(end) => lists::adding(section, end, context, problems),
         Verb::Mark(kind) => edits::mark(section, kind, context, problems),
         Verb::ChangeDscp => edits::dscp(section, problems),
         Verb::ChangeTtl => edits::ttl(section, "new-ttl", problems),

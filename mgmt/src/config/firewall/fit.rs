@@ -141,6 +141,7 @@ fn translation(action: &Action) -> Option<Translation> {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(..)
         | Action::Masquerade(_)
         | Action::Redirect(_) => None,

@@ -8,6 +8,7 @@ mod asks;
 mod chains;
 mod edits;
 mod fit;
+mod lists;
 mod matchers;
 mod rates;
 mod rule;
@@ -24,6 +25,7 @@ use crate::problem::Problems;
 use crate::yaml::{Node, Value};
 
 pub use asks::NO_MARK;
+pub use text::adding_action;
 
 use chains::ChainNames;
 use rule::Draft;
@@ -55,6 +57,7 @@ pub fn decode(node: Option<&Node>, names: &mut Names, problems: &mut Problems) -
         let node = section.and_then(|s| s.field(kind.name()));
         if let Some(Value::Sequence(rules)) = node.map(|node| &node.value) {
             asks::collect_marks(rules, names);
+            lists::collect(rules, names);
         }
     }
     let mut total = 0;

@@ -35,8 +35,6 @@ pub struct Draft<'a> {
 
 /// What the vocabulary has and this version has not.
 const LATER: &[&str] = &[
-    "address-list",
-    "address-list-timeout",
     "layer7-protocol",
     "new-mss",
     "new-priority",
@@ -52,6 +50,7 @@ macro_rules! rule_keys {
     ($($own:literal),*) => {
         &[
             "chain", "action", "comment", "disabled", "log", "log-prefix", "jump-target", "family",
+            "address-list", "address-list-timeout",
             "protocol", "src-address", "dst-address", "src-address-list", "dst-address-list",
             "src-address-type", "dst-address-type", "src-port", "dst-port", "port", "icmp-options",
             "in-interface", "out-interface", "in-interface-list", "out-interface-list",

@@ -15,6 +15,7 @@ use turnpike_pipeline::policy::{
     NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
     Translation,
 };
+use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::show;
 use super::super::names::Names;
@@ -22,6 +23,7 @@ use super::super::port::{show_range, show_set};
 use super::action::reject_name;
 use super::asks::NO_MARK;
 use super::edits::show_ttl;
+use super::lists::show_timeout;
 use super::rule::Context;
 
 /// The canonical text of `rule` in `chain`.
@@ -164,6 +166,12 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
             };
             translation("netmap", to, words);
         }
+        Action::AddToList(end, list, timeout) => {
+            words.plain("action", adding_action(*end));
+            let name = known(&context.names.address_lists, list.0);
+            words.plain("address-list", &name);
+            words.plain("address-list-timeout", &show_timeout(*timeout));
+        }
         Action::Edit(change, then) => {
             edit(*change, context, words);
             match then {
@@ -171,6 +179,14 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
                 Then::Stop => words.plain("passthrough", "no"),
             }
         }
+    }
+}
+
+/// The action that adds the address at this end to a list.
+pub const fn adding_action(end: End) -> &'static str {
+    match end {
+        End::Src => "add-src-to-address-list",
+        End::Dst => "add-dst-to-address-list",
     }
 }
 

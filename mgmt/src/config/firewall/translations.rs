@@ -30,6 +30,7 @@ pub fn check(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(..) => return,
     };
     if let Some(root) = roots.iter().find(|r| !allowed.contains(r)) {

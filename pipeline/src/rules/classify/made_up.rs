@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use turnpike_conntrack::ids::{ConnState, HelperId};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::names::helper_named;
 
@@ -262,6 +263,7 @@ impl Chance {
             address_lists: vec![AddressList {
                 name: "trusted".to_owned(),
                 prefixes: vec!["10.5.0.0/30".parse().unwrap()],
+                ..AddressList::default()
             }],
             interface_lists: vec![list("LAN", &[0, 2]), list("WAN", &[1])],
             marks: vec!["one".to_owned(), "two".to_owned()],
@@ -305,6 +307,7 @@ impl Chance {
             state: self.is(80).then(|| self.pick(&STATES)),
             nat_state: NatStateSet(self.bits(2)),
             helper: self.is(30).then(|| self.helper()),
+            now: Tick::default(),
             marks: Marks {
                 connection: self.bits(1).into(),
                 ..Marks::default()

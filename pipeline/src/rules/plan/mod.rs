@@ -18,6 +18,7 @@ use crate::program::Program;
 use crate::rules::compiled::CompiledRule;
 use crate::rules::facts::Facts;
 use crate::rules::linear::{Decision, Observer, decided, residual_holds};
+use crate::rules::matchers::Test;
 
 pub use specialise::{Passage, specialise};
 
@@ -50,13 +51,15 @@ impl Step {
 struct Asks {
     /// Marks that an earlier step may or may not have set.
     marks: bool,
+    /// Lists of addresses, whose members come and go.
+    lists: bool,
     /// The packet itself, and counters of connections.
     packet: bool,
 }
 
 impl Asks {
     const fn nothing(self) -> bool {
-        !self.marks && !self.packet
+        !self.marks && !self.lists && !self.packet
     }
 }
 
@@ -88,6 +91,9 @@ pub fn walk(
         if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
             facts.marks.set(kind, program.marks.number(mark));
         }
+        if let Action::AddToList(end, list, timeout) = rule.action {
+            observer.add_to_list(list, facts.address(end), timeout);
+        }
         if rule.table == TableKind::Filter
             && let Some(verdict) = decided(&rule.action)
         {
@@ -106,10 +112,9 @@ fn holds(
     facts: &Facts,
     observer: &mut impl Observer,
 ) -> bool {
-    let mut of_marks = rule
-        .tests()
-        .iter()
-        .filter(|test| test.mark_kind().is_some());
-    (!asks.marks || of_marks.all(|test| test.holds(facts, program)))
+    let is_left =
+        |test: &Test| asks.marks && test.mark_kind().is_some() || asks.lists && test.asks_lists();
+    let mut left = rule.tests().iter().filter(|test| is_left(test));
+    (asks.nothing() || left.all(|test| test.holds(facts, program)))
         && (!asks.packet || residual_holds(program, (id, rule), facts, observer).is_ok())
 }

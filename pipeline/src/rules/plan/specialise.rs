@@ -152,6 +152,7 @@ impl Making<'_> {
     fn left_to_ask(&self, rule: &CompiledRule) -> Option<Asks> {
         let mut asks = Asks {
             marks: false,
+            lists: false,
             packet: !rule.packet_asks().is_empty() || rule.limit().is_some(),
         };
         if rule.disabled {
@@ -163,6 +164,8 @@ impl Making<'_> {
                 .is_some_and(|kind| self.unsure[kind as usize])
             {
                 asks.marks = true;
+            } else if test.asks_lists() {
+                asks.lists = true;
             } else if !test.holds(&self.facts, self.program) {
                 return None;
             }

@@ -120,6 +120,7 @@ const fn ends_the_way(action: &Action) -> bool {
         | Action::Passthrough
         | Action::Jump(_)
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(_, Then::GoOn) => false,
     }
 }
@@ -257,6 +258,7 @@ fn implies(later: &Action, earlier: &Action) -> bool {
         | Action::Return
         | Action::NoTrack
         | Action::Fasttrack
+        | Action::AddToList(..)
         | Action::Edit(..) => true,
     }
 }
@@ -280,6 +282,7 @@ fn translation_family(action: &Action) -> Option<IpFamily> {
         | Action::Masquerade(_)
         | Action::Redirect(_)
         | Action::EndpointIndependent(_)
+        | Action::AddToList(..)
         | Action::Edit(..) => None,
     }
 }

@@ -50,6 +50,7 @@ fn policy(rules: Vec<Rule>) -> Policy {
     policy.address_lists = vec![AddressList {
         name: "trusted".to_owned(),
         prefixes: vec!["10.0.0.0/30".parse().unwrap()],
+        ..AddressList::default()
     }];
     let custom = vec![rule(Action::Passthrough)];
     policy.filter.chains = vec![

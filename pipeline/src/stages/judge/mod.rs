@@ -199,6 +199,7 @@ fn judge_whole<F: Stack, B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) -> Judgement {
     let mut path = Path::new();
+    ask::note_lists(core, view, &mut path);
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
         ask::abandon(core, &path, meta);
@@ -226,7 +227,7 @@ fn prerouting<F: Stack, B: Buffer, W: Witness<B>>(
         return Ok(());
     }
     let nat_state = known_nat_state::<F, W>(core, meta);
-    let facts = ask::facts(incoming, meta, None, Some(state), nat_state);
+    let facts = ask::facts(incoming, meta, None, Some(state), nat_state, core.now);
     mangle(core, Hook::ManglePrerouting, &facts, (buf, meta), path, out)
 }
 
@@ -296,7 +297,8 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
         | Track::Invalid => known_nat_state::<F, W>(core, meta),
     };
     let tuple = view.at_filter();
-    let facts = ask::facts(&tuple, meta, routed.out_interface, Some(state), nat_state);
+    let leaves = routed.out_interface;
+    let facts = ask::facts(&tuple, meta, leaves, Some(state), nat_state, core.now);
     let hooks = ask::behind_routing(meta.origin.is_local(), routed.way != Way::Local);
     let decision = ask_on_the_way(core, hooks, &facts, (buf, &mut *meta), path, out)?;
     let keeps_mark = !keep_mark::<F, W>(core, meta, path);
@@ -369,7 +371,7 @@ fn plan<F: Stack, W>(
     let nat_state = nat_state::<F, W>(core, flow);
     let early = Facts {
         marks,
-        ..ask::facts(&view.incoming, meta, None, Some(state), nat_state)
+        ..ask::facts(&view.incoming, meta, None, Some(state), nat_state, core.now)
     };
     let asked = |hook: &Hook| {
         let (table, chain) = hook.chain();

@@ -69,6 +69,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     meta.track = Track::Opening(state);
     meta.helper = expected.and_then(|expected| expected.helper);
     let mut path = Path::new();
+    ask::note_lists(core, &view, &mut path);
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
         ask::abandon(core, &path, meta);
@@ -82,6 +83,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
             return Fate::Drop(reason);
         }
     };
+    ask::note_translated(core, &view, &mut path);
     let judgement = judge(core, (buf, meta), &view, state, &mut path, out);
     if judgement.fate != Fate::Pass {
         return judgement.fate;

@@ -30,7 +30,8 @@ pub fn destination<F: Stack, B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) -> Result<Tuple<F>, DropReason> {
     let meta = packet.1;
-    let facts = ask::facts(incoming, meta, None, meta.state(), NatStateSet::default());
+    let (state, nat_state) = (meta.state(), NatStateSet::default());
+    let facts = ask::facts(incoming, meta, None, state, nat_state, core.now);
     let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
     let key = &core.conntrack.shared().key;
     destined(&core.program, key, decision, incoming, meta.in_interface)

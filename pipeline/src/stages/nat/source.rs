@@ -78,6 +78,7 @@ pub fn source<F: Stack, B: Buffer, W: Witness<B>>(
         Some(out_interface),
         meta.state(),
         NatStateSet(nat_state),
+        core.now,
     );
     let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
     match wished(&core.program, view, decision, out_interface)? {
