@@ -554,6 +554,7 @@ fn an_answer_to_a_ping_is_rehearsed_as_one() {
         let rehearsal = Rehearsal {
             program: &program,
             shared: &sim.shared,
+            now: sim.now,
         };
         rehearsal.next_packet(&subject, direction).is_some()
     };

@@ -7,8 +7,6 @@
 
 mod value;
 
-use std::net::IpAddr;
-
 use turnpike_conntrack::ids::HelperId;
 use turnpike_conntrack::tuple::Proto;
 
