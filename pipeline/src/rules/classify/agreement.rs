@@ -235,6 +235,8 @@ fn to_reach() -> BTreeSet<String> {
         "out-interface-list",
         "connection-state",
         "connection-nat-state",
+        "connection-type",
+        "ipsec-policy",
         "dst-port",
         "src-port",
         "port",
