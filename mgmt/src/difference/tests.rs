@@ -198,6 +198,7 @@ fn compile(config: &Config, previous: Option<&Program>) -> Program {
         workers: 1,
         ports: &[],
         previous,
+        key: turnpike_conntrack::hash::HashKey([1, 2, 3, 4]),
     };
     Program::compile(&config.policy, &context)
 }
