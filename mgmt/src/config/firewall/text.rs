@@ -11,7 +11,7 @@ use turnpike_helpers::catalogue::protocol_name;
 use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::ids::{ChainId, MarkId};
 use turnpike_pipeline::policy::{
-    Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide, Match,
+    Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide, Match, Matchers,
     NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
     Translation,
 };
@@ -76,6 +76,21 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
     words.matcher("out-interface-list", m.out_interface_list.as_ref(), |l| {
         interface_list(l.0)
     });
+    marks_and_packet(m, names, &mut words);
+    action(&rule.action, context, &mut words);
+    match rule.port_choice {
+        PortChoice::Preserved => {}
+        PortChoice::Random => words.plain("randomise-ports", "yes"),
+    }
+    if let Some(prefix) = &rule.log {
+        words.plain("log", "yes");
+        words.plain("log-prefix", prefix);
+    }
+    words.0
+}
+
+/// What is asked of marks, of the flow's class, and of each packet, in the order of asking.
+fn marks_and_packet(m: &Matchers, names: &Names, words: &mut Words) {
     for mark in &m.marks {
         let name = mark_name(mark.value.mark, names);
         let bang = if mark.negated { "!" } else { "" };
@@ -94,16 +109,6 @@ pub fn canonical(rule: &Rule, chain: ChainId, context: &Context<'_>) -> String {
         };
         words.matcher(name, Some(asked), ToString::to_string);
     }
-    action(&rule.action, context, &mut words);
-    match rule.port_choice {
-        PortChoice::Preserved => {}
-        PortChoice::Random => words.plain("randomise-ports", "yes"),
-    }
-    if let Some(prefix) = &rule.log {
-        words.plain("log", "yes");
-        words.plain("log-prefix", prefix);
-    }
-    words.0
 }
 
 struct Words(String);
