@@ -75,7 +75,7 @@ impl Now {
         self.lists().named(name).ok_or_else(|| {
             let all = (0..).map_while(|id| self.lists().describe(ListId(id)));
             let names: Vec<&str> = all.map(|(name, _)| name).collect();
-            let near = did_you_mean(name, names.into_iter());
+            let near = did_you_mean(name, names);
             Unlisted::Unknown(format!(
                 "no address list is called `{name}`{near}; /v1/lists has them all, and a new one \
                  is made in the configuration"

@@ -103,7 +103,7 @@ impl Slots {
     pub(super) fn home(&self, [a, b, c]: [u64; 3]) -> Home {
         let hash = self.key.words(self.key.words(a, b), c);
         let groups = (self.heads.len() / PROBE_MAX) as u128;
-        let group = usize::try_from(u128::from(hash) * groups >> 64).unwrap_or(0);
+        let group = usize::try_from((u128::from(hash) * groups) >> 64).unwrap_or(0);
         Home {
             print: hash & 0xff_ffff,
             first: group * PROBE_MAX,
