@@ -175,6 +175,19 @@ fn nth_gives_each_packet_of_a_round_to_one_rule() {
 }
 
 #[test]
+fn nth_goes_on_counting_over_a_reload() {
+    let nth = Nth {
+        every: 3,
+        packet: 1,
+    };
+    let policy = only(open_policy(), asking(RateAsk::Nth(nth)));
+    let mut sim = Sim::new(&policy, 1);
+    assert_eq!(passed(&mut sim, 2, 4), 1);
+    sim.reload(&policy);
+    assert_eq!((passed(&mut sim, 1, 4), passed(&mut sim, 1, 4)), (0, 1));
+}
+
+#[test]
 fn random_matches_so_many_percent_the_same_ones_in_each_run() {
     let run = |percent| {
         let mut sim = Sim::new(&only(open_policy(), asking(RateAsk::Random(percent))), 1);

@@ -161,8 +161,12 @@ impl Source {
         if self.weight.load(Ordering::SeqCst) >= threshold {
             return Seen::Scan;
         }
-        if !self.ports.iter().any(|word| keep(word, attempt)) && known() {
-            return Seen::Nothing;
+        for word in &self.ports {
+            match keep(word, attempt) {
+                Room::Taken => break,
+                Room::Held => return Seen::Nothing,
+                Room::None => {}
+            }
         }
         let more = attempt.weight(weights);
         let before = self.weight.fetch_add(more, Ordering::SeqCst);
@@ -209,22 +213,34 @@ fn holds(word: &AtomicU64, attempt: Attempt) -> bool {
     shifts().any(|shift| port_at(word, shift) == attempt.bits())
 }
 
-/// Puts a port into a word that has room; `false` if it has none, or has it already.
-fn keep(word: &AtomicU64, attempt: Attempt) -> bool {
+/// What became of a port that was to be kept in a word.
+enum Room {
+    /// It is there now.
+    Taken,
+    /// It was there already: somebody else has tried it, and has counted it.
+    Held,
+    /// The word is full of others, for as long as it is this source's.
+    None,
+}
+
+/// Puts a port into a word that has room. Words are filled in order, so whoever tries the same port
+/// meets it in the same one.
+fn keep(word: &AtomicU64, attempt: Attempt) -> Room {
     for _ in 0..TRIES_MAX {
         let old = word.load(Ordering::SeqCst);
-        let mut shifts = shifts();
-        let vacant = shifts.find(|shift| [0, attempt.bits()].contains(&port_at(old, *shift)));
-        let Some(shift) = vacant.filter(|shift| port_at(old, *shift) == 0) else {
-            return false;
+        if shifts().any(|shift| port_at(old, shift) == attempt.bits()) {
+            return Room::Held;
+        }
+        let Some(shift) = shifts().find(|shift| port_at(old, *shift) == 0) else {
+            return Room::None;
         };
         let new = old | attempt.bits() << shift;
         let exchanged = word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst);
         if exchanged.is_ok() {
-            return true;
+            return Room::Taken;
         }
     }
-    false
+    Room::None
 }
 
 /// The part of a hash that tells sources of one set apart; not zero.
@@ -356,7 +372,7 @@ mod tests {
 
     #[test]
     fn threads_that_try_the_same_ports_count_each_once() {
-        for round in 0..200 {
+        for round in 0..2_000 {
             let table = Scanners::new(64);
             assert!(!note(&table, round, 1, 0));
             let scans: usize = std::thread::scope(|scope| {
