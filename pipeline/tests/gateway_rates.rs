@@ -116,7 +116,7 @@ fn a_limit_is_shared_by_all_workers() {
         })
         .count();
     assert_eq!(passed, 10);
-    let busy = sim.workers.iter().filter(|w| w.conntrack().v4.len() > 0);
+    let busy = sim.workers.iter().filter(|w| !w.conntrack().v4.is_empty());
     assert!(busy.count() > 1, "several workers have judged");
     balanced(&sim);
 }

@@ -96,8 +96,8 @@ fn a_rule_behind_one_that_takes_everything_is_shadowed() {
     assert_eq!(shadows.found[0].chain, "forward");
 }
 
-#[test]
-fn a_narrower_question_is_shadowed_by_a_wider_one_and_not_the_other_way_round() {
+/// Questions of one kind, the wider one first.
+fn wide_and_narrow() -> Vec<(Matchers, Matchers)> {
     let ports = |first, last| is(PortSet::new([first..=last]));
     let states = |states: &[ConnState]| StateSet(states.iter().map(|s| 1 << *s as u8).sum());
     let kinds = |kind, first, last| {
@@ -106,7 +106,7 @@ fn a_narrower_question_is_shadowed_by_a_wider_one_and_not_the_other_way_round() 
             codes: (first, last),
         })
     };
-    let cases: Vec<(Matchers, Matchers)> = vec![
+    vec![
         (
             asks!(src_address: is(range("10.0.0.0", "10.0.0.255"))),
             asks!(src_address: is(range("10.0.0.7", "10.0.0.7"))),
@@ -160,8 +160,12 @@ fn a_narrower_question_is_shadowed_by_a_wider_one_and_not_the_other_way_round() 
             asks!(src_address_list: is(ListId(0))),
             asks!(src_address_list: is(ListId(0)), protocol: is(Proto::TCP)),
         ),
-    ];
-    for (wide, narrow) in cases {
+    ]
+}
+
+#[test]
+fn a_narrower_question_is_shadowed_by_a_wider_one_and_not_the_other_way_round() {
+    for (wide, narrow) in wide_and_narrow() {
         assert!(
             shades(wide.clone(), narrow.clone()),
             "{wide:?} / {narrow:?}"
