@@ -372,7 +372,7 @@ fn names_that_do_not_exist_are_a_bad_request_with_those_that_do() {
         ),
         (
             "/v1/rules?chain=bogus",
-            "there are: prerouting, output, dstnat, srcnat, input, forward, guests",
+            "there are: prerouting, output, input, forward, postrouting, dstnat, srcnat, guests",
         ),
         (
             "/v1/rules?table=nat&chain=input",

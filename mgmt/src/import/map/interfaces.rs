@@ -325,7 +325,8 @@ fn lists(mapper: &mut Mapper<'_>) {
             continue;
         }
         mapper.passed_over(record, &["list", "interface", "comment", "disabled"]);
-        let (Some(list), Some(interface)) = (record.text("list"), record.text("interface")) else {
+        let named = |key| record.text(key).filter(|name| !name.is_empty());
+        let (Some(list), Some(interface)) = (named("list"), named("interface")) else {
             mapper.leave_out(record, "it does not say which interface is in which list");
             continue;
         };

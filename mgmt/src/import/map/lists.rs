@@ -1,7 +1,7 @@
 //! `address-lists`: entries by list, both families in one.
 
 use super::super::document::{Body, Empty, Entry, Field};
-use super::super::store::Record;
+use super::super::store::{Property, Record};
 use super::rules::{MENUS, lists_named};
 use super::{Mapper, words};
 
@@ -10,7 +10,8 @@ use super::{Mapper, words};
 pub fn address_lists(mapper: &mut Mapper<'_>) {
     for (menu, _) in MENUS {
         for record in mapper.records(&format!("{menu} firewall address-list")) {
-            let Some(list) = record.property("list") else {
+            let named = |list: &&Property| !list.value.text().is_empty();
+            let Some(list) = record.property("list").filter(named) else {
                 mapper.leave_out(record, "it has no `list`");
                 continue;
             };

@@ -57,10 +57,10 @@ pub fn name(text: &str) -> String {
         }
         out.push(c);
     }
-    let out = out.trim_end_matches(|c: char| !c.is_alphanumeric());
-    if out.is_empty() {
-        return text.to_owned();
-    }
+    let out = match out.trim_end_matches(|c: char| !c.is_alphanumeric()) {
+        "" => "unnamed",
+        left => left,
+    };
     // FNV-1a.
     let number = text.bytes().fold(0x811c_9dc5_u32, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -135,7 +135,7 @@ mod tests {
         assert_eq!(name("ether1-gateway"), "ether1-gateway");
         assert!(name("<pppoe-a>").starts_with("pppoe-a-"));
         assert_ne!(name("WAN (1)"), name("WAN [1]"));
-        assert_eq!(name("***"), "***");
+        assert!(name("***").starts_with("unnamed-") && name("***") != name("???"));
         assert!(Name::read(&name(&"ж".repeat(99))).is_ok());
     }
 
