@@ -5,7 +5,7 @@
 //! is a SYN (an ACK where `state` says that there was one before), an ICMP message an echo request,
 //! the source port 40000. `len` is the length of the IP packet, which is what `packet-size` asks
 //! for. Sequence numbers are such that packets in words follow each other: either side starts at
-//! [`FIRST_SEQ`] and nothing it sends moves the next one on.
+//! `FIRST_SEQ` and nothing it sends moves the next one on.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

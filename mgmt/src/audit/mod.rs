@@ -2,8 +2,8 @@
 //!
 //! Connections are imagined, one for each pair of a sender and a receiver that the rules tell apart
 //! and for each service, and the evaluator that judges packets says what becomes of them
-//! ([`probe`]). Who and what is imagined is in [`cast`]; what they reach in [`reach`]; what there
-//! is to say about it in [`advice`], and about rules that do nothing in [`idle`].
+//! (`probe`). Who and what is imagined is in `cast`; what they reach in `reach`; what there
+//! is to say about it in `advice`, and about rules that do nothing in `idle`.
 //!
 //! An audit errs on the side of reaching: where a rule asks what only a packet, a rate or a count
 //! can answer, accepting rules are taken to match and refusing ones not to. It sees new

@@ -25,8 +25,8 @@ pub(super) struct Args {
     /// A packet that is sent before, in by where the route back to its source points
     #[arg(long, value_name = "PACKET")]
     after: Vec<String>,
-    /// The packet: PROTO SRC[:PORT] > DST[:PORT] [syn|ack|…] [type N] [code N] [len N] [ttl N]
-    /// [state S]
+    /// The packet: `PROTO SRC[:PORT] > DST[:PORT] [syn|ack|…] [type N] [code N] [len N] [ttl N]
+    /// [state S]`
     #[arg(value_name = "PACKET", required_unless_present = "index")]
     packet: Option<String>,
     /// Print JSON

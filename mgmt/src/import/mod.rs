@@ -1,9 +1,9 @@
 //! RouterOS configurations as Turnpike's: `/export` output, and commands as manuals have them.
 //!
-//! In five steps: [`lex`] reads statements, [`command`] says what each does to which menu,
-//! [`store`] does it, [`map`] writes down what the menus then hold, and [`settle`] leaves out what
+//! In five steps: `lex` reads statements, `command` says what each does to which menu,
+//! `store` does it, `map` writes down what the menus then hold, and `settle` leaves out what
 //! the configuration module refuses. No command is passed over: each has an answer in the
-//! [`report`], and what was not carried over stands in the file as a comment. A rule is carried
+//! `report`, and what was not carried over stands in the file as a comment. A rule is carried
 //! over whole or not at all, since one with less in it would match more.
 
 mod command;

@@ -41,11 +41,12 @@ pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, Scan
 pub struct Policy {
     /// Logical interfaces; an [`IfaceId`] is an index here.
     pub interfaces: Vec<Interface>,
-    /// Named lists of interfaces; an [`InterfaceListId`] is an index here.
+    /// Named lists of interfaces; an [`InterfaceListId`](crate::ids::InterfaceListId) is an index
+    /// here.
     pub interface_lists: Vec<InterfaceList>,
     /// Static routes; routes to connected prefixes follow from the interfaces' addresses.
     pub routes: Vec<Route>,
-    /// Named lists of addresses; a [`ListId`] is an index here.
+    /// Named lists of addresses; a [`ListId`](crate::ids::ListId) is an index here.
     pub address_lists: Vec<AddressList>,
     /// Names of marks; a [`MarkId`](crate::ids::MarkId) is an index here.
     pub marks: Vec<String>,
@@ -223,7 +224,8 @@ impl TableKind {
         }
     }
 
-    /// The chains that exist without being written, in the order of their [`ChainId`]s.
+    /// The chains that exist without being written, in the order of their
+    /// [`ChainId`](crate::ids::ChainId)s.
     pub const fn built_in_chains(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["prerouting", "output"],

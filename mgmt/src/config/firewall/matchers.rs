@@ -229,7 +229,11 @@ fn connection_type(item: Item<'_>, problems: &mut Problems) -> Option<HelperId> 
             HELPER_NAMES.join(", ")
         )
     });
-    or_report(read, item.span, problems)
+    let helper = or_report(read, item.span, problems)?;
+    let message =
+        "this version of Turnpike has no protocol helpers, so no connection has a type yet";
+    problems.warning(item.span, message);
+    Some(helper)
 }
 
 /// `in,none` and the like.

@@ -4,7 +4,7 @@
 //! moves that moment later by the time that refilling it takes; what would move it further away
 //! than it takes to fill an empty bucket is not there. That is one compare-and-swap, and exact:
 //! the word counts in parts of a microsecond that the rate divides without a remainder, for rates
-//! that leave no more than [`RESOLUTION_MAX`] to a microsecond once they are cancelled down
+//! that leave no more than `RESOLUTION_MAX` to a microsecond once they are cancelled down
 //! (`5/1m` is one in 12,000,000 microseconds), and else in parts of that size, rounded so that
 //! refilling takes longer.
 
