@@ -160,6 +160,9 @@ impl Explainer {
     /// A gateway without connections.
     pub fn new(program: Arc<Program>) -> Self {
         let follower = Follower::default();
+        let now = Tick::from_secs(1);
+        // Entries with a timeout are there, as right after a start.
+        program.lists.enter(None, now);
         let shared = Arc::new(Shared::new(CONNECTIONS_MAX, KEY));
         let capacity = Capacity::share(CONNECTIONS_MAX, 1);
         // What is explained happens now, for rules that ask for the time of day.
@@ -187,7 +190,7 @@ impl Explainer {
             follower,
             outbox: Outbox::default(),
             slow_outbox: SlowOutbox::default(),
-            now: Tick::from_secs(1),
+            now,
             in_parts: false,
             program,
         }

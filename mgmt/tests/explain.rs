@@ -67,6 +67,46 @@ fn a_question_has_the_same_answer_again_whatever_was_asked_between() {
     assert_eq!(all(), all());
 }
 
+/// A gateway on whose input one packet a day passes, that of others is dropped for a knock, and a
+/// list has an entry with a timeout.
+const REMEMBERING: &str = r#"
+interfaces:
+  wan: { device: "net_null0", address: [203.0.113.2/24] }
+routes: [ { dst-address: 0.0.0.0/0, gateway: 203.0.113.1 } ]
+address-lists:
+  blocked: [ { address: 198.51.100.9, timeout: 1h } ]
+firewall:
+  filter:
+    - { chain: input, src-address-list: blocked, action: drop, comment: blocked }
+    - { chain: input, src-address-list: knocked, action: accept, comment: knocked }
+    - { chain: input, protocol: udp, limit: "1/1d,1", action: accept, comment: first }
+    - { chain: input, protocol: udp, action: drop, comment: rest }
+    - { chain: input, action: add-src-to-address-list, address-list: knocked, address-list-timeout: 1h }
+    - { chain: input, action: drop, comment: no }
+"#;
+
+#[test]
+fn what_rules_remember_of_one_question_is_not_there_for_the_next() {
+    let config =
+        Config::parse(REMEMBERING, "t.yaml", Path::new(".")).unwrap_or_else(|r| panic!("{r}"));
+    let scene = Scene::new(&config.policy);
+    let decided = |line: &str| ask(&scene, line).unwrap().to_string();
+    let knock = "wan: tcp 198.51.100.7:4000 > 203.0.113.2:7000 syn";
+    let datagram = "wan: udp 198.51.100.8:4000 > 203.0.113.2:53";
+    for _ in 0..2 {
+        assert!(decided(knock).contains("# no"), "{}", decided(knock));
+        assert!(
+            decided(datagram).contains("# first"),
+            "{}",
+            decided(datagram)
+        );
+    }
+    let twice = format!("{knock} | tcp 198.51.100.7:4000 > 203.0.113.2:7000 syn");
+    assert!(decided(&twice).contains("# knocked"), "{}", decided(&twice));
+    let blocked = decided("wan: tcp 198.51.100.9:4000 > 203.0.113.2:22 syn");
+    assert!(blocked.contains("decided by filter/input/1 "), "{blocked}");
+}
+
 #[test]
 fn every_state_that_is_asked_for_is_the_one_the_rules_see() {
     let config = gateway();

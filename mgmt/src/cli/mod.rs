@@ -43,7 +43,7 @@ struct Cli {
 enum Command {
     /// Run the gateway in the foreground; SIGHUP reloads, SIGTERM stops
     Run(run::Args),
-    /// Check a configuration: every error with its place, exit 0 or 1
+    /// Check a configuration and run its tests: every error with its place, exit 0 or 1
     Check(check::Args),
     /// Say what the rules of a configuration expose, and what would be better
     Audit(audit::Args),
@@ -61,7 +61,7 @@ enum Command {
     Connections(Box<connections::Args>),
     /// List the rules of a running gateway with their counters
     Rules(rules::Args),
-    /// List the address lists of a running gateway
+    /// Show the address lists of a running gateway, or add and remove entries
     Lists(lists::Args),
     /// Show the last packets that a running gateway has dropped, and why
     Trace(trace::Args),

@@ -25,7 +25,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use turnpike_pipeline::policy::{Policy, Rule, Table, Tracking};
+use turnpike_pipeline::policy::{Policy, Rule, Table, TableKind, Tracking};
 
 use crate::problem::{Problem, Problems};
 use crate::yaml::{self, Node};
@@ -195,7 +195,10 @@ impl Config {
     pub fn summary(&self) -> String {
         let rules = |table: &Table| table.chains.iter().map(|c| c.rules.len()).sum::<usize>();
         let policy = &self.policy;
-        let total = rules(&policy.raw) + rules(&policy.filter) + rules(&policy.nat);
+        let total: usize = TableKind::ALL
+            .iter()
+            .map(|kind| rules(policy.table(*kind)))
+            .sum();
         format!(
             "{}: ok: {}, {}, {}, {}, connection tracking {}{}",
             self.file,

@@ -230,7 +230,10 @@ impl Daemon {
             return;
         }
         let _one_at_a_time = self.one_reload();
-        // It may have been confirmed while this waited for its turn.
+        // It may have been confirmed while this waited for its turn, and another come since.
+        if !self.state().pending.as_ref().is_some_and(due) {
+            return;
+        }
         let Some(pending) = self.state().pending.take() else {
             return;
         };

@@ -209,14 +209,16 @@ impl<'a> Scene<'a> {
     /// A sentence: the packet cannot be had in the state that it asks for.
     pub fn explain(&self, question: &Question) -> Result<Explanation, String> {
         let packet = &question.packet;
+        // A program of its own: what its rules remember, buckets and members of lists, must not be
+        // what another question has left.
         let program = match packet.state {
-            Some(ConnState::Untracked) => Arc::new(compile(&untracking(self.policy), None)),
+            Some(ConnState::Untracked) => compile(&untracking(self.policy), None),
             Some(
                 ConnState::New | ConnState::Established | ConnState::Related | ConnState::Invalid,
             )
-            | None => Arc::clone(&self.program),
+            | None => compile(self.policy, None),
         };
-        let mut play = Play::new(Explainer::new(program));
+        let mut play = Play::new(Explainer::new(Arc::new(program)));
         let mut after = Vec::new();
         for earlier in &question.after {
             after.push(play.earlier(earlier)?);

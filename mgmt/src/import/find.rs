@@ -115,7 +115,7 @@ fn meets(record: &Record, conditions: &[Word]) -> Result<bool, String> {
     for condition in conditions {
         let key = condition.key.as_deref().unwrap_or_default();
         let has = record.text(key).unwrap_or(match key {
-            "disabled" | "log" => "no",
+            "disabled" | "dynamic" | "invalid" | "log" => "no",
             "action" => "accept",
             _ => "",
         });

@@ -37,7 +37,7 @@ const REASONS: &[(&str, &str)] = &[
     ("ip ipsec", "no IPsec is terminated here"),
     (
         "ip firewall logging",
-        "logging has no settings of its own here",
+        "what is logged is decided rule by rule; write `logging:` for where it goes",
     ),
     (
         "routing table",
@@ -51,7 +51,10 @@ const REASONS: &[(&str, &str)] = &[
         "routing",
         "routing protocols belong to a daemon of the host",
     ),
-    ("system logging", "where log lines go is chosen on the host"),
+    (
+        "system logging",
+        "where log lines go is said under `logging:`, by hand",
+    ),
     ("user", "users are those of the host"),
     ("queue", "there are no queues here"),
 ];
