@@ -52,6 +52,7 @@ impl<F: Family> Table<F> {
     /// Gives a connection a helper, or takes it away.
     pub fn set_helper(&mut self, id: FlowId, helper: Option<HelperId>) {
         self.warm[at(id)].helper = helper.map_or(0, HelperId::number);
+        self.hot[at(id)].forget_judgements();
     }
 
     /// Which layer-7 protocol a connection was found to be.
@@ -62,6 +63,7 @@ impl<F: Family> Table<F> {
     /// Notes which layer-7 protocol a connection was found to be.
     pub fn set_label(&mut self, id: FlowId, label: Option<LabelId>) {
         self.warm[at(id)].label = label.map_or(0, LabelId::number);
+        self.hot[at(id)].forget_judgements();
     }
 
     /// Whether a connection has reached its end: by its deadline, or because it was to end with a

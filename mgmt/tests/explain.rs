@@ -81,7 +81,10 @@ firewall:
     - { chain: input, src-address-list: knocked, action: accept, comment: knocked }
     - { chain: input, protocol: udp, limit: "1/1d,1", action: accept, comment: first }
     - { chain: input, protocol: udp, action: drop, comment: rest }
-    - { chain: input, action: add-src-to-address-list, address-list: knocked, address-list-timeout: 1h }
+    - chain: input
+      action: add-src-to-address-list
+      address-list: knocked
+      address-list-timeout: 1h
     - { chain: input, action: drop, comment: no }
 "#;
 

@@ -46,6 +46,8 @@ pub struct Program {
     pub tracking_config: TrackingConfig,
     /// Whether a raw rule is enabled: without any, no packet is held against them.
     pub has_raw_rules: bool,
+    /// Whether a rule asks how connections are translated.
+    pub asks_nat_state: bool,
     /// Whether a mangle rule is enabled.
     pub has_mangle_rules: bool,
     /// Whether an enabled rule asks for a list of addresses.
@@ -105,6 +107,7 @@ impl Program {
             tracking: policy.tracking.clone(),
             tracking_config: policy.tracking.config(),
             has_raw_rules: !rules.is_idle(TableKind::Raw),
+            asks_nat_state: policy.asks_nat_state(),
             has_mangle_rules: !rules.is_idle(TableKind::Mangle),
             asks_lists,
             marks: MarkNumbers::build(&policy.marks, previous.map(|p| &p.marks)),

@@ -18,9 +18,9 @@ use std::net::IpAddr;
 
 use crate::drops::DropReason;
 use crate::fib::NextHop;
-use crate::ids::{IfaceId, RuleId};
+use crate::ids::{IfaceId, ListId, RuleId};
 use crate::masquerade::has_lapsed;
-use crate::policy::{Action, AddressRange, Edit, NatStateSet, PacketAsk, PortRange};
+use crate::policy::{Action, AddressRange, Edit, ListTimeout, NatStateSet, PacketAsk, PortRange};
 use crate::program::Program;
 use crate::rules::marks::Marks;
 use crate::rules::{CompiledRule, Decision, Facts, Observer, Verdict, evaluate};
@@ -165,6 +165,11 @@ impl Observer for Reading<'_> {
     fn packet(&mut self, _: RuleId, _: &PacketAsk, _: &Facts) -> Option<bool> {
         self.certainty = Certainty::DependsOnPackets;
         None
+    }
+
+    fn add_to_list(&mut self, _: ListId, _: IpAddr, _: ListTimeout) {
+        // Nothing is added here, and what follows may ask for it.
+        self.certainty = Certainty::DependsOnPackets;
     }
 
     fn connections(&mut self, limit: Limit, source: IpAddr) -> u32 {

@@ -75,6 +75,15 @@ impl Policy {
         }
     }
 
+    /// Whether a rule has `connection-nat-state`.
+    pub fn asks_nat_state(&self) -> bool {
+        let chains = TableKind::ALL
+            .into_iter()
+            .flat_map(|kind| &self.table(kind).chains);
+        let mut rules = chains.flat_map(|chain| &chain.rules);
+        rules.any(|rule| rule.matchers.connection_nat_state.is_some())
+    }
+
     /// Whether a rule that is not disabled needs connections to be tracked.
     ///
     /// This is what `connection-tracking: { enabled: auto }` asks: a nat rule does, and so does

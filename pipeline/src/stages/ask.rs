@@ -136,6 +136,8 @@ pub struct Judged {
     pub outcome: OutcomeId,
     /// Whether a matching rule sets the connection's fasttrack flag.
     pub fasttrack: bool,
+    /// Whether the packet itself was asked something: another may fare otherwise.
+    pub residual: bool,
 }
 
 impl Judged {
@@ -285,6 +287,7 @@ pub fn settle<W>(core: &mut Core<W>, decision: Decision, path: &Path, meta: &Met
         decision,
         outcome,
         fasttrack: path.fasttrack(),
+        residual: path.is_residual(),
     }
 }
 
@@ -313,8 +316,8 @@ fn meter<'a>((v4, v6): &'a mut (Meters, Meters), meta: &Meta) -> Option<&'a mut 
     }
 }
 
-/// Counts the way of a packet that ended before the filter was asked.
-pub fn abandon<W>(core: &Core<W>, path: &Path, meta: &Meta) {
+/// Counts a packet for all that it has matched on its way, of which nothing is kept.
+pub fn count_way<W>(core: &Core<W>, path: &Path, meta: &Meta) {
     if let Some(counters) = core.program.rule_counters(core.id) {
         path.count(counters, u64::from(meta.parsed.ip_len));
     }
@@ -435,6 +438,7 @@ pub fn again<B: Buffer, W>(
         decision: outcome.decision,
         outcome: id,
         fasttrack: outcome.fasttrack,
+        residual: false,
     };
     let logs: ArrayVec<RuleId, LOGS_MAX> = outcome.logs.iter().copied().collect();
     let early_logs = outcome.early_logs;

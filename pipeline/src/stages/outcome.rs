@@ -17,7 +17,7 @@ use crate::outcome::OutcomeId;
 use crate::plans::{Half, Plans};
 use crate::rules::linear::END_OF_CHAIN;
 use crate::rules::{Facts, Marks, Path};
-use crate::stages::ask;
+use crate::stages::ask::{self, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::judge::{connection_mark, forwardable, in_interface_bits, keep_mark, nat_state};
@@ -74,6 +74,9 @@ fn packet<F: Stack, B: Buffer, W: Witness<B>>(
         },
     };
     if Plans::is_plan(id) {
+        if core.plans.half(id, Half::Late).is_none() {
+            return Fate::Pass;
+        }
         return planned::<F, B, W>(
             core,
             (buf, meta),
@@ -152,7 +155,7 @@ fn planned<F: Stack, B: Buffer, W: Witness<B>>(
     if out_interface.is_some()
         && let Err(fate) = forwardable(core, meta, out_interface)
     {
-        ask::abandon(core, &path, meta);
+        ask::count_way(core, &path, meta);
         return fate;
     }
     let decision = ask::walk_half(
@@ -166,7 +169,13 @@ fn planned<F: Stack, B: Buffer, W: Witness<B>>(
     keep_mark::<F, W>(core, meta, &mut path);
     let decision = decision.unwrap_or(END_OF_CHAIN);
     // What a plan's packets match is counted at once: it has no outcome to count it.
-    let judged = ask::settle(core, decision, &path, meta);
+    ask::count_way(core, &path, meta);
+    let judged = Judged {
+        decision,
+        outcome: OutcomeId::NONE,
+        fasttrack: path.fasttrack(),
+        residual: true,
+    };
     if judged.fasttrack {
         F::table_mut(&mut core.conntrack).set_fasttracked(flow.id);
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use turnpike_pipeline::ids::{ListId, MarkId};
 use turnpike_pipeline::policy::{
     Action, AddressList, Comparison, ConnectionLimit, Edit, ListTimeout, Mark, MarkKind, Match,
-    Matchers, PacketAsk, Policy, RejectWith, Then, TtlChange, Unreachable,
+    Matchers, NatStateSet, PacketAsk, Policy, RejectWith, Then, TtlChange, Unreachable,
 };
 use turnpike_pipeline::rules::matchers::End;
 
@@ -78,6 +78,12 @@ fn residual_matchers(random: &mut Random) -> Matchers {
         let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
         asked.marks.push(Match {
             value: Mark { kind, mark },
+            negated: random.chance(30),
+        });
+    }
+    if random.chance(20) {
+        asked.connection_nat_state = Some(Match {
+            value: NatStateSet(random.pick(&[1, 2, 3])),
             negated: random.chance(30),
         });
     }

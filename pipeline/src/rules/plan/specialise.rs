@@ -45,7 +45,7 @@ pub fn specialise(
         accepts: false,
         visited: 0,
     };
-    let mut reached = making.sections(passage.early.0)?;
+    let reached = making.sections(passage.early.0)?;
     let before_routing = making.steps.len();
     let marks = making.facts.marks;
     making.facts = Facts {
@@ -54,9 +54,8 @@ pub fn specialise(
     };
     making.phase_is_early = false;
     if reached {
-        reached = making.sections(passage.late.0)?;
+        making.sections(passage.late.0)?;
     }
-    let _ = reached;
     Some(before_routing)
 }
 

@@ -181,11 +181,14 @@ impl Judgement {
         }
     }
 
+    /// Whether rules refuse every packet of the flow, and not this one for what it is itself.
     fn is_refused_by_rule(&self) -> bool {
-        matches!(
-            self.fate,
-            Fate::Drop(DropReason::FilterRule) | Fate::Reject(_)
-        )
+        let of_flow = self.filter.is_some_and(|judged| !judged.residual);
+        of_flow
+            && matches!(
+                self.fate,
+                Fate::Drop(DropReason::FilterRule) | Fate::Reject(_)
+            )
     }
 }
 
@@ -202,7 +205,7 @@ fn judge_whole<F: Stack, B: Buffer, W: Witness<B>>(
     ask::note_lists(core, view, &mut path);
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
-        ask::abandon(core, &path, meta);
+        ask::count_way(core, &path, meta);
         return Judgement::ended(fate);
     }
     judge(core, (buf, meta), view, state, &mut path, out)
@@ -264,7 +267,7 @@ fn judge<F: Stack, B: Buffer, W: Witness<B>>(
     match routed_and_asked(core, (buf, &mut *meta), view, state, path, out) {
         Ok(judgement) => judgement,
         Err(fate) => {
-            ask::abandon(core, path, meta);
+            ask::count_way(core, path, meta);
             Judgement::ended(fate)
         }
     }
@@ -301,9 +304,9 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
     let facts = ask::facts(&tuple, meta, leaves, Some(state), nat_state, core.now);
     let hooks = ask::behind_routing(meta.origin.is_local(), routed.way != Way::Local);
     let decision = ask_on_the_way(core, hooks, &facts, (buf, &mut *meta), path, out)?;
-    let keeps_mark = !keep_mark::<F, W>(core, meta, path);
+    let mark_changed = keep_mark::<F, W>(core, meta, path);
     let mut judged = ask::settle(core, decision, path, meta);
-    if path.is_residual() && keeps_mark {
+    if path.is_residual() && !mark_changed {
         judged.outcome = plan(core, meta, view, hooks, &facts);
     }
     meta.rule = judged.decision.rule;

@@ -11,7 +11,7 @@ use turnpike_conntrack::tuple::{Address, Tuple, TuplePair};
 
 use super::owner::{distribution, home};
 use super::route::route;
-use super::{accepted, announced, judge, keep_deltas, prerouting, remember};
+use super::{accepted, announced, judge, keep_deltas, nat_state, prerouting, remember};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
@@ -20,6 +20,7 @@ use crate::masquerade::has_lapsed;
 use crate::opening::Opening;
 use crate::outbox::{Found, Outbox};
 use crate::packet::segment::segment;
+use crate::policy::NatStateSet;
 use crate::rules::Path;
 use crate::stages::ask;
 use crate::stages::family::Stack;
@@ -72,14 +73,14 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     ask::note_lists(core, &view, &mut path);
     let packet = (buf, &mut *meta);
     if let Err(fate) = prerouting(core, packet, &view.incoming, state, &mut path, out) {
-        ask::abandon(core, &path, meta);
+        ask::count_way(core, &path, meta);
         return fate;
     }
     let (packet, met) = ((buf, &*meta), expected.as_ref());
     view.outgoing = match announced::destination(core, packet, &view.incoming, met, out) {
         Ok(tuple) => tuple,
         Err(reason) => {
-            ask::abandon(core, &path, meta);
+            ask::count_way(core, &path, meta);
             return Fate::Drop(reason);
         }
     };
@@ -112,7 +113,13 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
     }
     match enter::<F, B, W>(core, buf, meta, opening) {
         Ok(flow) => {
-            remember::<F, W>(core, meta, flow, state, &judgement);
+            let translated = nat_state::<F, W>(core, flow) != NatStateSet::default();
+            if translated && core.program.asks_nat_state {
+                // It was judged before it was translated; the next packet sees that it is.
+                keep_deltas::<F, W>(core, flow);
+            } else {
+                remember::<F, W>(core, meta, flow, state, &judgement);
+            }
             Fate::Pass
         }
         Err(reason) => Fate::Drop(reason),
