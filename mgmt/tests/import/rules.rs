@@ -303,3 +303,27 @@ fn more_interfaces_than_a_gateway_has_are_left_out_with_what_names_them() {
         imported.report
     );
 }
+
+#[test]
+fn a_list_that_includes_more_than_plain_lists_is_left_out_with_the_rules_that_name_it() {
+    let imported = import(
+        "/interface list\n\
+         add name=WAN\n\
+         add name=OUT include=WAN\n\
+         add name=ALL include=OUT\n\
+         add name=ANY include=dynamic\n\
+         /interface list member\n\
+         add list=WAN interface=ether1\n\
+         /ip firewall filter\n\
+         add chain=input in-interface-list=OUT action=drop\n\
+         add chain=input in-interface-list=ALL action=drop\n\
+         add chain=input in-interface-list=ANY action=drop\n",
+    );
+    let count = imported.report.count();
+    assert_eq!(
+        (count.mapped, count.left_out),
+        (4, 4),
+        "{}",
+        imported.report
+    );
+}

@@ -346,11 +346,20 @@ fn lists(mapper: &mut Mapper<'_>) {
         let element = Element { text, command };
         members.entry(list).or_default().push(element);
     }
+    let without_others = records.iter().filter(|r| combined(r).next().is_none());
+    let plain: BTreeSet<&str> = without_others.filter_map(|r| r.text("name")).collect();
     for list in order {
         let record = records.iter().find(|r| r.text("name") == Some(list));
         let mut own = members.get(list).cloned().unwrap_or_default();
         if let Some(record) = record {
             mapper.passed_over(record, &["name", "comment", "include", "exclude"]);
+            if let Some(other) = combined(record).find(|other| !plain.contains(other)) {
+                let reason = format!("`{other}` is no list of interfaces alone");
+                let entry = mapper.leave_out(record, &reason);
+                let section = mapper.document.section(&["interface-lists"]);
+                section.entries.push(entry);
+                continue;
+            }
             combine(record, &members, &mut own);
         }
         let commands = record.map_or(&[][..], |r| r.commands.as_slice());
@@ -366,6 +375,16 @@ fn lists(mapper: &mut Mapper<'_>) {
         let section = mapper.document.section(&["interface-lists"]);
         section.entries.push(entry);
     }
+}
+
+/// The lists that a list includes or excludes; nothing that an export names is `dynamic`, so to
+/// exclude that changes nothing.
+fn combined(record: &Record) -> impl Iterator<Item = &str> {
+    let named = ["include", "exclude"].map(|key| (key, record.text(key).unwrap_or_default()));
+    named.into_iter().flat_map(|(key, names)| {
+        let names = names.split(',').filter(|name| !name.is_empty());
+        names.filter(move |name| (key, *name) != ("exclude", "dynamic"))
+    })
 }
 
 /// `include` and `exclude` of a list, one level deep, as most exports have them.
