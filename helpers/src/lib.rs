@@ -1,10 +1,11 @@
 //! Protocol knowledge of Turnpike, as pure data and functions over bytes.
 //!
-//! What is here now is the catalogue of services and protocols that rules name, the helpers' names,
-//! and the server name of TLS with the globs that rules hold it against. Protocol helpers and
-//! layer-7 matching will be built in this crate; none is yet.
+//! The catalogue of services and protocols that rules name, the helpers' names, what a helper is
+//! ([`helper::Helper`]), and the server name of TLS with the globs that rules hold it against.
 
 pub mod catalogue;
 pub mod glob;
+pub mod helper;
 pub mod names;
+pub mod testing;
 pub mod tls;
