@@ -157,16 +157,21 @@ impl Problems {
             Severity::Error => self.errors += 1,
             Severity::Warning => {}
         }
-        if self.found.len() < PROBLEMS_MAX {
-            self.found.push(Problem {
-                file,
-                span,
-                severity,
-                message,
-            });
-        } else {
+        if self.found.len() >= PROBLEMS_MAX {
             self.dropped += 1;
+            let warning = |kept: &Problem| kept.severity == Severity::Warning;
+            // What refuses the file is worth more than what only advises.
+            match (severity, self.found.iter().rposition(warning)) {
+                (Severity::Error, Some(last)) => self.found.swap_remove(last),
+                (Severity::Error | Severity::Warning, _) => return,
+            };
         }
+        self.found.push(Problem {
+            file,
+            span,
+            severity,
+            message,
+        });
     }
 }
 
@@ -259,6 +264,18 @@ mod tests {
             ]
         );
         assert_eq!(more, 0);
+    }
+
+    #[test]
+    fn an_error_is_kept_whatever_the_number_of_warnings() {
+        let mut problems = Problems::new("gw.yaml".into());
+        for line in 0..600 {
+            problems.warning(Span { line, column: 1 }, "x");
+        }
+        problems.error(Span { line: 7, column: 1 }, "y");
+        let (kept, more) = problems.into_sorted();
+        assert_eq!((kept.len(), more), (PROBLEMS_MAX, 101));
+        assert!(kept.iter().any(|p| p.severity == Severity::Error));
     }
 
     #[test]

@@ -205,6 +205,9 @@ pub struct Worker {
     /// Packets for which rules with `dst-limit` or `psd` had no room.
     #[serde(default)]
     pub unremembered: u64,
+    /// Addresses that rules were to add to a list when there was no room.
+    #[serde(default)]
+    pub members_refused: u64,
     /// Packets waiting right now.
     pub held: u64,
     /// Packets dropped for any reason.

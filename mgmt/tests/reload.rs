@@ -93,6 +93,41 @@ fn wait_for_rollbacks(lab: &Lab, wanted: u64) {
     }
 }
 
+/// How many members the list of the configuration has, `None` if there is no such list.
+fn members(lab: &Lab) -> Option<u64> {
+    let lists = lab.json(&["lists"]);
+    let lists = lists["address-lists"].as_array().unwrap();
+    let trusted = lists.iter().find(|list| list["name"] == "trusted")?;
+    trusted["members"].as_u64()
+}
+
+#[test]
+fn members_of_a_list_come_back_with_it_and_go_once_it_is_gone_for_good() {
+    let lab = Lab::new();
+    let gateway = lab.start();
+    let added = lab.ask(&["lists", "add", "trusted", "198.51.100.7"]);
+    assert!(added.status.success(), "{}", stderr(&added));
+    let without = CONFIG.replace("address-lists: { trusted: [10.0.0.0/8] }\n", "");
+    lab.write(&without);
+    assert!(lab.ask(&["reload", "--confirm", "1s"]).status.success());
+    assert_eq!(members(&lab), None);
+    wait_for_rollbacks(&lab, 1);
+    assert_eq!(members(&lab), Some(1));
+
+    for said in [&["reload"][..], &["reload", "--confirm", "1m"]] {
+        lab.write(&without);
+        assert!(lab.ask(said).status.success());
+        if said.len() > 1 {
+            assert!(lab.ask(&["reload", "--confirmed"]).status.success());
+        }
+        lab.write(CONFIG);
+        assert!(lab.ask(&["reload"]).status.success());
+        assert_eq!(members(&lab), Some(0), "{said:?}");
+        lab.ask(&["lists", "add", "trusted", "198.51.100.7"]);
+    }
+    assert_eq!(gateway.stop(), 0, "{}", lab.log());
+}
+
 fn last_rule(lab: &Lab) -> String {
     let rules = lab.json(&["rules", "--table", "filter"]);
     rules["rules"][1]["action"].as_str().unwrap().to_owned()

@@ -146,7 +146,7 @@ impl Outcomes {
             fasttrack: path.fasttrack(),
             membership: path.asks_lists().then(|| path.membership()),
         };
-        let hash = self.hash(decision, path.rules());
+        let hash = self.hash(&wanted);
         let found = self.known.find(hash, |id| self.find(*id) == Some(wanted));
         if let Some(id) = found {
             return *id;
@@ -253,8 +253,14 @@ impl Outcomes {
         first..self.arena.len()
     }
 
-    fn hash(&self, decision: Decision, rules: &[RuleId]) -> u64 {
-        self.hasher.hash_one((decision, rules))
+    fn hash(&self, outcome: &Outcome<'_>) -> u64 {
+        let Outcome {
+            decision,
+            rules,
+            membership,
+            ..
+        } = outcome;
+        self.hasher.hash_one((decision, rules, membership))
     }
 }
 

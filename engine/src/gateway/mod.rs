@@ -206,6 +206,18 @@ impl Gateway {
         refused
     }
 
+    /// The same for a program that comes back: its lists have their members still, so no entry
+    /// with a timeout begins anew.
+    pub fn publish_back(&self, program: Arc<Program>) {
+        self.publisher.publish(program);
+    }
+
+    /// Takes away the members of lists that the current program has not: once every thread runs it,
+    /// and none that has them can come back.
+    pub fn forget_gone_lists(&self) {
+        self.program().lists.forget_gone(self.clock.now());
+    }
+
     /// Waits until every thread runs the program published last.
     pub fn wait_adopted(&self, timeout: Duration) -> Result<(), NotAdopted> {
         self.publisher.wait_adopted(timeout)

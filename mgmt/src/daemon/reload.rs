@@ -167,6 +167,9 @@ impl Daemon {
         }
         self.configure_logs();
         let adopted = gateway.wait_adopted(ADOPTION).is_ok();
+        if adopted && options.confirm_within.is_none() {
+            gateway.forget_gone_lists();
+        }
         let ended = match (options.cut_refused, options.confirm_within) {
             (Switch::On, None) => Some(end_refused(gateway, &program)?),
             (Switch::On | Switch::Off, _) => None,
@@ -213,6 +216,7 @@ impl Daemon {
         );
         let gateway = self.gateway();
         let gateway = gateway.as_ref().ok_or_else(stopping)?;
+        gateway.forget_gone_lists();
         let ended = match pending.cut_refused {
             Switch::On => Some(end_refused(gateway, &gateway.program())?),
             Switch::Off => None,
@@ -253,7 +257,7 @@ impl Daemon {
         let (program, generation) = (Arc::new(program), context.generation.0);
         let summary = pending.config.summary();
         self.adopt(pending.config, &program);
-        gateway.publish(program);
+        gateway.publish_back(program);
         self.configure_logs();
         {
             let mut state = self.state();
@@ -268,8 +272,9 @@ impl Daemon {
                 pending.generation.0
             ),
         );
-        if let Err(late) = gateway.wait_adopted(ADOPTION) {
-            self.logs.write(Topic::System, late.to_string());
+        match gateway.wait_adopted(ADOPTION) {
+            Ok(()) => gateway.forget_gone_lists(),
+            Err(late) => self.logs.write(Topic::System, late.to_string()),
         }
     }
 

@@ -327,6 +327,7 @@ fn worker(status: &gateway::WorkerStatus, gateway: &Gateway) -> Worker {
             .collect(),
         taken_over: counters.taken_over.read(),
         unremembered: counters.unremembered.read(),
+        members_refused: counters.members_refused.read(),
         held: counters.held.read(),
         dropped: counters.dropped_in_all(),
         busy_polls: status.load.busy_turns,

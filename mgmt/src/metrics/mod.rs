@@ -220,6 +220,11 @@ const TABLE_COUNTERS: &[Column] = &[
         "Packets for which rules with dst-limit or psd had no room.",
         |w| w.unremembered,
     ),
+    (
+        "turnpike_list_members_refused_total",
+        "Addresses that rules were to add to an address list when there was no room.",
+        |w| w.members_refused,
+    ),
 ];
 
 /// Levels of a worker, by whole name.

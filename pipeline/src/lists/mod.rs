@@ -102,9 +102,8 @@ impl Lists {
         &self.members
     }
 
-    /// Adds the entries with a `timeout` that `previous` has not, and takes away the members of
-    /// lists that are no more. For whoever publishes the program. Returns how many entries there
-    /// was no room for.
+    /// Adds the entries with a `timeout` that `previous` has not. For whoever publishes the
+    /// program. Returns how many entries there was no room for.
     pub fn enter(&self, previous: Option<&Self>, now: Tick) -> usize {
         let mut refused = 0;
         for list in &self.lists {
@@ -120,9 +119,14 @@ impl Lists {
                 refused += usize::from(self.members.add(&new, now).is_err());
             }
         }
+        refused
+    }
+
+    /// Takes away the members of lists that are no more. Not before every worker has these lists,
+    /// and not while others may come back.
+    pub fn forget_gone(&self, now: Tick) {
         let keeps = |number| self.lists.iter().any(|list| list.number == number);
         self.members.sweep(0, usize::MAX, now, keeps);
-        refused
     }
 
     /// The number of a list, which it keeps over reloads.
@@ -275,6 +279,12 @@ mod tests {
         assert!(!second.contains(ListId(0), ip("10.0.0.1"), NOW));
         assert!(second.contains(ListId(1), ip("10.0.0.2"), NOW));
         second.enter(Some(&first), NOW);
+        assert_eq!(
+            second.members().taken(),
+            2,
+            "who has the old lists asks them still"
+        );
+        second.forget_gone(NOW);
         assert_eq!(second.members().taken(), 1, "a is no more");
     }
 
