@@ -4,6 +4,7 @@
 //! as a slip of the statement, so that whoever uses it can be careful. Work is bounded by the
 //! length of the text; a bracket is looked through for at most [`BRACKET_MAX`] characters.
 
+use std::fmt::Write as _;
 use std::mem;
 
 /// How far the end of a bracket is looked for.
@@ -443,8 +444,26 @@ impl Draft {
             .unwrap_or_else(|_| self.bytes.iter().map(|b| char::from(*b)).collect())
     }
 
+    /// The bytes as text in which each one that is not printed, and the backslash, is an escape.
+    fn escaped(&self) -> String {
+        let mut text = String::new();
+        for byte in &self.bytes {
+            match byte {
+                b'\\' => text.push_str("\\\\"),
+                b' '..=b'~' => text.push(char::from(*byte)),
+                _ => {
+                    // A text takes whatever is written to it.
+                    let _written = write!(text, "\\{byte:02X}");
+                }
+            }
+        }
+        text
+    }
+
     fn into_word(self, raw: &str) -> Option<Word> {
-        let text = self.text();
+        // What packets are searched for are bytes: they stay what they are, written as escapes.
+        let bytes = self.key.as_ref().is_some_and(|(key, _)| key == "content");
+        let text = if bytes { self.escaped() } else { self.text() };
         let value = if self.script {
             let behind = self.key.as_ref().and_then(|_| raw.split_once(['=', '~']));
             Value::Script(one_line(behind.map_or(raw, |(_, value)| value)))

@@ -62,6 +62,11 @@ fn escapes_stand_for_what_routeros_means() {
         ["x=<a\"b\\c$d?e f\tgП\\.h>"]
     );
     assert_eq!(shown(r#"x="\E9""#), ["x=<é>"]);
+    // The configuration reads the same escapes in a content.
+    assert_eq!(
+        shown(r#"content="\E9\\0D\r\"é""#),
+        [r#"content=<\E9\\0D\0D"\C3\A9>"#]
+    );
 }
 
 #[test]
