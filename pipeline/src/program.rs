@@ -171,6 +171,11 @@ impl Program {
         *self.carry.get(usize::try_from(rule.0).ok()?)?
     }
 
+    /// Whether rules ask how fast connections are, so that workers need meters.
+    pub fn needs_meters(&self) -> bool {
+        self.states.needs_meters()
+    }
+
     /// One worker's rule counters, which that worker alone may add to.
     pub fn rule_counters(&self, worker: WorkerId) -> Option<&RuleCounters> {
         self.rule_counters.get(usize::from(worker.0))

@@ -125,12 +125,17 @@ impl<W> Core<W> {
             .is_some_and(|(key, _)| F::table(&self.conntrack).is_current(flow, &key))
     }
 
-    /// Takes memory for the speeds of connections, once a program asks for them.
+    /// Takes memory for the speeds of connections, if the program asks for them and nobody has
+    /// lent any.
     fn provide_meters(&mut self) {
-        if self.program.states.needs_meters() {
-            self.meters.0.provide(self.conntrack.v4.capacity());
-            self.meters.1.provide(self.conntrack.v6.capacity());
+        if self.program.states.needs_meters() && self.meters.0.is_empty() {
+            let [v4, v6] = self.places();
+            self.meters = (Meters::new(v4), Meters::new(v6));
         }
+    }
+
+    fn places(&self) -> [usize; 2] {
+        [self.conntrack.v4.capacity(), self.conntrack.v6.capacity()]
     }
 
     /// Keeps an opening until its packet is judged.
@@ -378,6 +383,18 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         }
         core.program = program;
         core.provide_meters();
+    }
+
+    /// For how many connections of either family this worker lacks meters.
+    pub fn meters_lacking(&self) -> Option<[usize; 2]> {
+        let core = &self.core;
+        core.meters.0.is_empty().then(|| core.places())
+    }
+
+    /// Lends the worker meters, so that it need not make them itself when it adopts a program whose
+    /// rules ask how fast connections are.
+    pub fn lend_meters(&mut self, meters: (Meters, Meters)) {
+        self.core.meters = meters;
     }
 
     /// What is done between bursts, each millisecond or so: expiry and what a reload has ended,

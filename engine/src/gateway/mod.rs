@@ -23,6 +23,7 @@ use turnpike_pipeline::log::LogEvent;
 use turnpike_pipeline::nexthop::Neighbours;
 use turnpike_pipeline::outbox::Outbox;
 use turnpike_pipeline::program::Program;
+use turnpike_pipeline::rules::rates::meters::Meters;
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath, SlowPathSetup};
 use turnpike_pipeline::wall::Wall;
 use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
@@ -200,6 +201,7 @@ impl Gateway {
     ///
     /// Returns how many of its list entries with a timeout there was no room for.
     pub fn publish(&self, program: Arc<Program>) -> usize {
+        self.lend_meters(&program);
         let before = self.publisher.current();
         let refused = program.lists.enter(Some(&before.lists), self.clock.now());
         self.publisher.publish(program);
@@ -209,7 +211,25 @@ impl Gateway {
     /// The same for a program that comes back: its lists have their members still, so no entry
     /// with a timeout begins anew.
     pub fn publish_back(&self, program: Arc<Program>) {
+        self.lend_meters(&program);
         self.publisher.publish(program);
+    }
+
+    /// Makes what workers need for a program's questions about the speed of connections, so that
+    /// no packet waits for it. A worker that does not answer makes it when it adopts the program.
+    fn lend_meters(&self, program: &Program) {
+        if !program.needs_meters() {
+            return;
+        }
+        for worker in (0..=u8::MAX).map(WorkerId).take(self.workers.len()) {
+            let lacking = self.ask_worker(worker, |worker| worker.meters_lacking());
+            let Ok(Some([v4, v6])) = lacking else {
+                continue;
+            };
+            let meters = (Meters::new(v4), Meters::new(v6));
+            // Without an answer the worker has ended.
+            let _lent = self.ask_worker(worker, move |worker| worker.lend_meters(meters));
+        }
     }
 
     /// Takes away the members of lists that the current program has not: once every thread runs it,

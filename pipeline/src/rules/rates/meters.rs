@@ -34,11 +34,16 @@ pub struct Meter {
 }
 
 impl Meters {
-    /// Meters for a table with so many places, if there are none yet.
-    pub fn provide(&mut self, places: usize) {
-        if self.by_place.len() < places {
-            self.by_place = vec![Meter::default(); places];
+    /// Meters for a table with so many places, all written to.
+    pub fn new(places: usize) -> Self {
+        Self {
+            by_place: vec![Meter::default(); places],
         }
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.by_place.is_empty()
     }
 
     /// The meter of the connection at this place; `None` if there are no meters.
@@ -111,7 +116,7 @@ mod tests {
     fn a_new_connection_inherits_nothing_from_the_one_at_its_place_before() {
         let mut meters = Meters::default();
         assert!(meters.meter(FlowId(0)).is_none(), "nobody asks");
-        meters.provide(2);
+        meters = Meters::new(2);
         let mut read = |opened, bytes, packet, ms| {
             let meter = meters.meter(FlowId(1)).unwrap();
             meter.read(Carried { bytes, opened }, packet, Tick::from_millis(ms))
