@@ -87,16 +87,23 @@ pub struct Problems {
     found: Vec<Problem>,
     errors: usize,
     dropped: usize,
+    max: usize,
 }
 
 impl Problems {
     /// No problems yet in the configuration called `file`.
     pub fn new(file: Arc<str>) -> Self {
+        Self::keeping(PROBLEMS_MAX, file)
+    }
+
+    /// The same, for someone who wants to know of more than anybody reads.
+    pub fn keeping(max: usize, file: Arc<str>) -> Self {
         Self {
             file,
             found: Vec::new(),
             errors: 0,
             dropped: 0,
+            max,
         }
     }
 
@@ -157,7 +164,7 @@ impl Problems {
             Severity::Error => self.errors += 1,
             Severity::Warning => {}
         }
-        if self.found.len() >= PROBLEMS_MAX {
+        if self.found.len() >= self.max {
             self.dropped += 1;
             let warning = |kept: &Problem| kept.severity == Severity::Warning;
             // What refuses the file is worth more than what only advises.

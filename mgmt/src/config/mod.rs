@@ -164,8 +164,19 @@ impl Config {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn parse(text: &str, file: &str, dir: &Path) -> Result<Self, Refused> {
-        let file: Arc<str> = file.into();
-        let mut problems = Problems::new(Arc::clone(&file));
+        Self::parse_into(text, Problems::new(file.into()), dir)
+    }
+
+    /// The same, with every problem, however many there are.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn parse_all(text: &str, file: &str, dir: &Path) -> Result<Self, Refused> {
+        Self::parse_into(text, Problems::keeping(usize::MAX, file.into()), dir)
+    }
+
+    fn parse_into(text: &str, mut problems: Problems, dir: &Path) -> Result<Self, Refused> {
+        let file = Arc::clone(problems.file());
         let Some(tree) = yaml::parse(text, &mut problems) else {
             return Err(refuse(&file, problems));
         };

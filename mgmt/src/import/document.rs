@@ -10,6 +10,9 @@ use super::command::Command;
 use super::lex::unprintable;
 use super::report::Report;
 
+/// The longest reason in a comment, in characters.
+const REASON_MAX: usize = 240;
+
 /// A configuration file in parts.
 #[derive(Debug, Clone, Default)]
 pub struct Document {
@@ -343,7 +346,7 @@ impl Page<'_> {
             self.comment(indent, comment);
         }
         if let Some(reason) = &entry.left_out {
-            self.comment(indent, &format!("left out: {reason}"));
+            self.comment(indent, &format!("left out: {}", shortened(reason)));
             for fate in commands.iter().filter_map(|c| self.report.fates.get(*c)) {
                 let (line, text) = (fate.line, fate.text.clone());
                 self.comment(indent, &format!("  line {line}: {text}"));
@@ -451,6 +454,14 @@ pub fn quoted(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// A reason as short as a comment needs it; the report has all of it.
+fn shortened(reason: &str) -> String {
+    match reason.char_indices().nth(REASON_MAX) {
+        Some((end, _)) => format!("{}…", &reason[..end]),
+        None => reason.to_owned(),
+    }
 }
 
 #[cfg(test)]

@@ -46,9 +46,15 @@ pub enum ImportError {
     #[error(transparent)]
     Unsettled(#[from] Unsettled),
     /// What came of it is no file that Turnpike would read.
-    #[error("the configuration would have {0} bytes, more than {max}; import the address lists \
-             by themselves, into a `file:`", max = crate::yaml::TEXT_MAX)]
+    #[error("the configuration would have {0} bytes, more than {max}; import less at a time, and \
+             address lists into a `file:`", max = crate::yaml::TEXT_MAX)]
     TooLarge(usize),
+    /// Leaving out one part makes another one wrong, and so on for too long.
+    #[error(
+        "too much of it depends on what cannot be carried over; mend what the first lines of \
+             a smaller part are told, and import again"
+    )]
+    TooEntangled,
 }
 
 /// Imports `text`, the content of the file called `name`.
@@ -69,9 +75,6 @@ pub fn routeros(text: &str, name: &str) -> Result<Imported, ImportError> {
     document.tail = tail(&document, &commands, &report);
     document.tail.append(&mut behind);
     let yaml = settle::settle(&mut document, &commands, &mut report)?;
-    if yaml.len() > crate::yaml::TEXT_MAX {
-        return Err(ImportError::TooLarge(yaml.len()));
-    }
     Ok(Imported { yaml, report })
 }
 

@@ -8,11 +8,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::ImportError;
 use super::command::Command;
 use super::document::{Body, Document, Entry, EntryAt, Field, FieldValue, Line, Part, Piece};
 use super::report::Report;
 use crate::config::{Config, Refused};
 use crate::problem::{Problem, Severity};
+use crate::yaml::TEXT_MAX;
 
 /// Actions whose loss lets packets go on that RouterOS would have stopped.
 const REFUSING: &[&str] = &["drop", "reject", "tarpit"];
@@ -21,6 +23,9 @@ const REFUSING: &[&str] = &["drop", "reject", "tarpit"];
 pub const PLACEHOLDER: &str = "net_null";
 /// The interface of an input that names none.
 const MADE_UP: &str = "ether1";
+
+/// The most bytes that are read over and over until nothing is refused.
+const READ_MAX: usize = 1 << 30;
 
 /// Why no configuration came of an import: a mistake of the importer's, not of the input's.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -39,16 +44,24 @@ struct Refusal {
 /// Leaves out of `document` what the configuration module refuses, and returns the text.
 ///
 /// # Errors
-/// Something is refused that belongs to no entry.
+/// Something is refused that belongs to no entry, or there is too much of everything.
 pub fn settle(
     document: &mut Document,
     commands: &[Command],
     report: &mut Report,
-) -> Result<String, Unsettled> {
+) -> Result<String, ImportError> {
+    let mut read = 0;
     loop {
         need_an_interface(document);
         let (text, lines) = document.render(commands, report);
-        let refused = match Config::parse(&text, &report.name, Path::new(".")) {
+        if text.len() > TEXT_MAX {
+            return Err(ImportError::TooLarge(text.len()));
+        }
+        read += text.len();
+        if read > READ_MAX {
+            return Err(ImportError::TooEntangled);
+        }
+        let refused = match Config::parse_all(&text, &report.name, Path::new(".")) {
             Ok(_) => return Ok(text),
             Err(refused) => refused,
         };
@@ -59,7 +72,7 @@ pub fn settle(
             locate(problem, document, &lines, &mut refusals);
         }
         if refusals.is_empty() {
-            return Err(Unsettled(Box::new(refused)));
+            return Err(Unsettled(Box::new(refused)).into());
         }
         for (at, refusal) in refusals {
             apply(at, &refusal, document, report);
