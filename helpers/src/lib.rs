@@ -8,4 +8,5 @@ pub mod glob;
 pub mod helper;
 pub mod names;
 pub mod testing;
+pub mod text;
 pub mod tls;
