@@ -6,6 +6,7 @@
 pub mod catalogue;
 pub mod glob;
 pub mod helper;
+pub mod irc;
 pub mod names;
 pub mod testing;
 pub mod text;
