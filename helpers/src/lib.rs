@@ -8,6 +8,7 @@ pub mod glob;
 pub mod helper;
 pub mod irc;
 pub mod names;
+pub mod pptp;
 pub mod testing;
 pub mod text;
 pub mod tls;
