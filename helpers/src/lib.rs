@@ -9,6 +9,7 @@ pub mod helper;
 pub mod irc;
 pub mod names;
 pub mod pptp;
+pub mod rtsp;
 pub mod testing;
 pub mod text;
 pub mod tls;
