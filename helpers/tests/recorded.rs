@@ -1,7 +1,9 @@
 //! Recorded control connections: what real clients and servers have said to each other.
 //!
-//! Each is read as it was, in one piece and with every segment cut at every byte, and once more with
-//! the client behind address translation. Skipped, visibly, where there are no captures or no tshark.
+//! Each is read as it was, in one piece and with every segment cut at every byte, and once more
+//! with the client behind address translation. Skipped, visibly, where there are no captures or no
+//! tshark.
+#![expect(clippy::expect_used, reason = "a helper of a test fails like the test")]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -46,8 +48,8 @@ fn capture(file: &str) -> Option<PathBuf> {
     Some(path)
 }
 
-/// The connection with this number in a capture, put together by tshark: hexadecimal lines, those of
-/// the second side behind a tab.
+/// The connection with this number in a capture, put together by tshark: hexadecimal lines, those
+/// of the second side behind a tab.
 fn recorded(file: &str, number: u32) -> Option<Recorded> {
     let path = capture(file)?;
     let mut tshark = Command::new("tshark");
@@ -154,7 +156,7 @@ fn read<H: Helper>(
     }
 }
 
-/// Reads a recorded connection as it was: nothing is changed, however it is cut. What was announced.
+/// Reads a recorded connection as it was: nothing is changed, however it is cut. What came of it.
 fn as_it_was<H: Helper>(new: fn() -> H, file: &str, number: u32) -> Option<(Recorded, Outcome)> {
     let recorded = recorded(file, number)?;
     let session = untranslated(Transport::Tcp, recorded.client, recorded.server);

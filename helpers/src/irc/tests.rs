@@ -262,11 +262,14 @@ fn who_does_not_begin_as_a_client_is_left_at_the_first_byte_that_shows_it() {
         ("GET / HTTP/1.1\r\n", 1),
         ("POST", 2),
         ("\x16\x03\x01", 1),
+        // A browser's TURN request, whose user name is said to be a line.
+        ("\0\x03\0\x40\x21\x12\r\nNICK x\r\n", 1),
         ("PRIVMSG bob", 2),
         ("NICKNAME x", 5),
         ("\r\n", 2),
         ("NICK x\r\nSERVER a.b 1 :x\r\n", 25),
         ("CAP LS\r\nSTARTTLS\r\n", 18),
+        ("NICK /x HTTP/1.1\r\nNICK x", 18),
         ("NICK x\r\nHost: y\r\n", 17),
     ] {
         let mut dialogue = Dialogue::new(Irc::new(), session());

@@ -1,8 +1,8 @@
 //! PPTP: calls that two sides agree on over TCP and carry in GRE.
 //!
 //! Each side gives a call an identifier of its own, and the packets that the other side sends for
-//! it carry that. Two clients behind one address choose the same identifiers, so the one that a side
-//! names is given another for outside, and put back wherever the other side repeats it. Both
+//! it carry that. Two clients behind one address choose the same identifiers, so the one that a
+//! side names is given another for outside, and put back wherever the other side repeats it. Both
 //! directions of the tunnel are announced as soon as both identifiers are known, for as many calls
 //! as there are, whoever places them.
 //!

@@ -339,6 +339,10 @@ fn nothing_is_announced_that_nobody_has_asked_for() {
         words(&mut d, Original, OUTGOING_REPLY, [5, known, CONNECTED]);
         assert_eq!(d.desk.announced.len(), 1);
         assert_eq!(d.desk.announced[0].wanted.answers_to, None);
+        // Who has asked for a call has no answer to it, be it a refusal.
+        let [server, ..] = words(&mut d, Reply, OUTGOING_REPLY, [9, known, CONNECTED]);
+        words(&mut d, Original, OUTGOING_REPLY, [7, server, BUSY]);
+        assert_eq!(d.desk.announced.len(), 2);
     }
 }
 

@@ -193,6 +193,7 @@ fn what_cannot_be_a_message_is_left_at_once() {
         "\r",
         "a:",
         "SSH-2.0-x\r\n",
+        "\0\x03",
         "RTSP/1.0 abc\r\n",
         "\n",
     ] {
@@ -234,7 +235,7 @@ fn conversation() -> Vec<(Direction, Vec<u8>)> {
         (Original, request("OPTIONS", 1, "").into_bytes()),
         (
             Reply,
-            response("200 OK", 1, "Content-Length: 3\r\n").into_bytes(),
+            response("200 OK", 1, "Content-Length:\r\n 3\r\n").into_bytes(),
         ),
         (Reply, b"abc".to_vec()),
         (Original, set_up(2, WAY).into_bytes()),

@@ -8,6 +8,8 @@ use arrayvec::ArrayVec;
 use crate::helper::Ports;
 use crate::text;
 
+/// The most places that are read in one way.
+const PLACES_MAX: usize = 12;
 /// The most endpoints in one parameter.
 const ENDPOINTS_MAX: usize = 4;
 
@@ -77,7 +79,8 @@ pub(super) fn ways(bytes: &[u8], value: Range<usize>) -> impl Iterator<Item = Wa
 impl Way {
     /// Its parameters that say where something goes, in their order.
     pub(super) fn places(&self, bytes: &[u8]) -> impl Iterator<Item = (Whose, Place)> {
-        parts(bytes, self.at.clone(), b';').filter_map(|part| place(bytes, part))
+        let places = parts(bytes, self.at.clone(), b';').filter_map(|part| place(bytes, part));
+        places.take(PLACES_MAX)
     }
 }
 
