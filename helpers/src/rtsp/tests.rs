@@ -121,6 +121,10 @@ fn a_server_behind_translation_is_named_from_outside() {
         arrived,
         set_up(4, "RTP/AVP;client_port=8748-8749;server_port=6256-6257")
     );
+    // A port of the client's is none of the server's, though they may be equal.
+    say(&mut d, Original, set_up(5, "RTP/AVP;unicast"));
+    let answer = agree(5, "RTP/AVP;unicast;client_port=40000-40001");
+    assert_eq!(say(&mut d, Reply, &answer), answer);
 }
 
 #[test]
