@@ -5,6 +5,7 @@
 
 pub mod catalogue;
 pub mod glob;
+pub mod h323;
 pub mod helper;
 pub mod irc;
 pub mod names;

@@ -24,11 +24,22 @@ pub struct Announced {
     pub known_as: SocketAddr,
 }
 
+/// Which ports a test's desk gives out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gives {
+    /// Those from 40,000 on, one pair after the other.
+    Next,
+    /// The listener's own.
+    Same,
+}
+
 /// A desk that gives out ports from 40,000 on and remembers what was done at it.
 #[derive(Debug)]
 pub struct TestDesk {
     session: Session,
     next_port: u16,
+    /// Which ports it gives out.
+    pub gives: Gives,
     /// What was announced and not taken back.
     pub announced: Vec<Announced>,
     /// What every announcement is answered with, if not with an endpoint.
@@ -44,6 +55,7 @@ impl TestDesk {
         Self {
             session,
             next_port: 40_000,
+            gives: Gives::Next,
             announced: Vec::new(),
             refuse: None,
             kept: None,
@@ -69,12 +81,13 @@ impl Desk for TestDesk {
                     self.session.sender(from).own.ip(),
                     self.session.receiver(from).peer.ip(),
                 );
-                if own == outside {
-                    wanted.listener
-                } else {
-                    let port = self.next_port;
-                    self.next_port += 2;
-                    SocketAddr::new(outside, port)
+                match self.gives {
+                    Gives::Next if own != outside => {
+                        let port = self.next_port;
+                        self.next_port += 2;
+                        SocketAddr::new(outside, port)
+                    }
+                    Gives::Next | Gives::Same => SocketAddr::new(outside, wanted.listener.port()),
                 }
             }
         };
