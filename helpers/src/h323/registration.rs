@@ -52,7 +52,8 @@ impl Registration {
         Self::default()
     }
 
-    /// Announces again, for as long as is granted, where the receiver takes calls.
+    /// Announces again, for as long as is granted, where the receiver takes calls. Whoever has not
+    /// said where is granted nothing.
     fn grant(&self, desk: &mut dyn Desk, about: &About) {
         let about = About {
             from: about.from.flip(),
@@ -62,9 +63,9 @@ impl Registration {
             if *owner == about.from {
                 // It has been told with the request.
                 let _ = known_as(desk, &about, Place::Registered, *listener);
+                desk.keep(about.registered_for);
             }
         }
-        desk.keep(about.registered_for);
     }
 
     fn ask(&mut self, desk: &dyn Desk, from: Direction, found: &Named) {

@@ -254,12 +254,18 @@ fn what_a_newer_version_has_added_is_skipped_by_its_length() {
 }
 
 #[test]
-fn an_unreadable_part_of_known_length_hides_nothing_behind_it() {
-    static PARTS: Type = Type::List(per::Size::Any, &Type::Encoded(&h225::ADDRESS));
-    let good = [7, 0, 10, 0, 0, 2, 0x13, 0x88];
-    // The second ends within its port.
-    let octets = [&[3][..], &good, &[6, 0, 10, 0, 0, 2, 0x13], &good].concat();
+fn an_unreadable_part_of_known_length_hides_nothing_behind_it_and_names_nothing() {
+    static TWO: Type = Type::Sequence(
+        &[per::must(&Type::Ip4), per::must(&Type::Ip4)],
+        per::More::Closed,
+    );
+    static PARTS: Type = Type::List(per::Size::Any, &Type::Encoded(&TWO));
+    let endpoint = [10, 0, 0, 2, 0x13, 0x88];
+    let good = [&[12][..], &endpoint, &endpoint].concat();
+    // The second ends within the port of its second endpoint.
+    let bad = [&[11][..], &endpoint, &endpoint[..5]].concat();
+    let octets = [&[3][..], &good, &bad, &good].concat();
     let found = per::find(&octets, 0..octets.len(), &PARTS).unwrap();
     let places: Vec<_> = found.endpoints.iter().map(|f| f.at.clone()).collect();
-    assert_eq!(places, [3..9, 18..24]);
+    assert_eq!(places, [2..8, 8..14, 27..33, 33..39]);
 }

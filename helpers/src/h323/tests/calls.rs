@@ -242,7 +242,8 @@ fn a_call_may_be_forwarded_to_another_port_and_that_outlives_the_call() {
     let facility = signalling(FACILITY, &[(Called, "10.0.0.2:1730")]);
     let told = with(&facility, &[("10.0.0.2:1730", "203.0.113.2:40000")]);
     assert_eq!(call.say(Reply, &facility).unwrap(), told);
-    call.say(Original, q931(RELEASE_COMPLETE, 1, &[])).unwrap();
+    call.say(Original, q931(RELEASE_COMPLETE, 0x8001, &[]))
+        .unwrap();
     assert_eq!(
         announced(&call.desk),
         [(Reply, at("10.0.0.2:1730"), Ports::One)]

@@ -97,6 +97,7 @@ fn a_registration_that_is_rejected_or_ends_takes_back_what_it_announced() {
         // And a confirmation of nothing announces nothing.
         gatekeeper.say(Reply, registration(CONFIRM, &[])).unwrap();
         assert_eq!(announced(&gatekeeper), []);
+        assert_eq!(gatekeeper.desk.kept, None);
     }
 }
 
