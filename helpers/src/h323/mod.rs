@@ -5,7 +5,7 @@
 //! (tunnelling), or opens media at once (fast start). An endpoint that is registered with a
 //! gatekeeper ([`Registration`]) is called where it has said.
 //!
-//! All of it is aligned PER ([`per`]) of the types in [`h225`], [`ras`] and [`h245`]. Endpoints are
+//! All of it is aligned PER (`per`) of the types in `h225`, `ras` and `h245`. Endpoints are
 //! replaced where they stand, so no message changes its length. A message that cannot be read
 //! passes as it is and opens nothing.
 

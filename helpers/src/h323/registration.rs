@@ -2,9 +2,9 @@
 //! 1719).
 //!
 //! A registration says where the endpoint takes calls. They are announced with the request, because
-//! the gatekeeper is told then; again with the confirmation, for as long as that grants; and taken
-//! back with a rejection or the end of the registration. They may come from the gatekeeper's
-//! address: with a gatekeeper that routes calls they do.
+//! the gatekeeper is told then, but not for long; again with the confirmation, for as long as that
+//! grants; and taken back with a rejection or the end of the registration. They may come from the
+//! gatekeeper's address: with a gatekeeper that routes calls they do.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::ids::Direction;
 
-use super::endpoints::{About, known_as, settle};
+use super::endpoints::{About, CALL_TIMEOUT, known_as, settle};
 use super::per::{Named, Place};
 use super::{per, ras};
 use crate::helper::{Call, Desk, Helper, Progress};
@@ -111,7 +111,10 @@ impl Helper for Registration {
             registered_for: found
                 .seconds
                 .map_or(REGISTRATION_TIMEOUT, Duration::from_secs)
-                .min(REGISTRATION_MAX),
+                .min(match effect {
+                    Effect::Asks => CALL_TIMEOUT,
+                    Effect::Grants | Effect::Ends | Effect::Nothing => REGISTRATION_MAX,
+                }),
         };
         for found in &found.endpoints {
             settle(desk, &about, found);

@@ -61,7 +61,7 @@ fn where_calls_are_taken_is_announced_as_long_as_is_granted() {
     );
     assert_eq!(wanted.opener, Opener::Receiver);
     assert_eq!(wanted.reader, Some(Reader::CallSignalling));
-    assert_eq!(wanted.class.timeout, Duration::from_secs(3_600));
+    assert_eq!(wanted.class.timeout, Duration::from_secs(240));
     assert_eq!(gatekeeper.desk.kept, None);
 
     let confirm = holding(&registration(CONFIRM, &[]), 60);
@@ -99,6 +99,15 @@ fn a_registration_that_is_rejected_or_ends_takes_back_what_it_announced() {
         assert_eq!(announced(&gatekeeper), []);
         assert_eq!(gatekeeper.desk.kept, None);
     }
+}
+
+#[test]
+fn a_registration_that_says_nothing_of_time_holds_an_hour() {
+    let mut gatekeeper = gatekeeper();
+    gatekeeper.say(Original, register()).unwrap();
+    gatekeeper.say(Reply, registration(CONFIRM, &[])).unwrap();
+    let wanted = gatekeeper.desk.announced[0].wanted;
+    assert_eq!(wanted.class.timeout, Duration::from_secs(3_600));
 }
 
 #[test]
