@@ -14,7 +14,7 @@ use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::outbox::Found;
-use turnpike_pipeline::policy::{Action, Edit, TableKind};
+use turnpike_pipeline::policy::{Action, TableKind};
 use turnpike_pipeline::program::Program;
 
 use super::reload::Pending;
@@ -412,8 +412,6 @@ fn action_name(action: &Action) -> &'static str {
         Action::Same(..) => "same",
         Action::Netmap(_) => "netmap",
         Action::AddToList(end, ..) => adding_action(*end),
-        Action::Edit(Edit::Mark(kind, _), _) => kind.action(),
-        Action::Edit(Edit::Dscp(_), _) => "change-dscp",
-        Action::Edit(Edit::Ttl(_), _) => "change-ttl",
+        Action::Edit(edit, _) => edit.action(),
     }
 }

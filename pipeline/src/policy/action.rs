@@ -128,4 +128,10 @@ pub enum Unreachable {
     HostProhibited,
     /// `icmp-admin-prohibited`, both families.
     AdminProhibited,
+    /// `icmp-not-neighbour` of IPv6; for IPv4 host unreachable.
+    NotNeighbour,
+    /// `icmp-err-src-routing-header` of IPv6; for IPv4 source route failed.
+    SourceRoutingHeader,
+    /// `icmp-headers-too-long` of IPv6; for IPv4 administratively prohibited.
+    HeadersTooLong,
 }

@@ -26,7 +26,7 @@ pub use action::{
     Action, ListTimeout, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable,
 };
 pub use asks::{Comparison, PacketAsk};
-pub use edits::{Edit, MarkKind, Then, TtlChange};
+pub use edits::{Edit, MarkKind, NewMss, NewPriority, Then, TtlChange};
 pub use fields::{Classifier, FlowFields};
 pub use headers::{Extent, HeaderAsk, HeaderSet, Ipv4OptionSet, Ipv4Options, Piece, TcpFlags};
 pub use matchers::{

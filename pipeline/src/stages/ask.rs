@@ -346,7 +346,7 @@ pub fn walk_half<B: Buffer, W: Witness<B>>(
     let asked = asking(
         core,
         (buf, meta),
-        forwarded,
+        (forwarded, facts.out_interface),
         path,
         |program, plans, asking| {
             let (steps, span) = plans.half(id, half)?;
@@ -370,7 +370,8 @@ fn walk<B: Buffer, W: Witness<B>>(
     let (table, chain) = hook.chain();
     let forwarded = hook.is_forwarding() && !meta.origin.is_local();
     core.meets(buf, || Waypoint::Asked(hook, *facts));
-    let asked = asking(core, (buf, meta), forwarded, path, |program, _, asking| {
+    let course = (forwarded, facts.out_interface);
+    let asked = asking(core, (buf, meta), course, path, |program, _, asking| {
         evaluate(program, table, chain, facts, asking)
     });
     let decision = asked.unwrap_or(REFUSED);
@@ -388,7 +389,7 @@ const REFUSED: Decision = Decision {
 fn asking<B: Buffer, W: Witness<B>, R>(
     core: &mut Core<W>,
     (buf, meta): (&B, &Meta),
-    forwarded: bool,
+    (forwarded, out_interface): (bool, Option<IfaceId>),
     path: &mut Path,
     ask: impl FnOnce(&Program, &Plans, &mut Telling<'_, B, W>) -> R,
 ) -> Option<R> {
@@ -403,6 +404,7 @@ fn asking<B: Buffer, W: Witness<B>, R>(
         recorder,
         packet: (buf, meta),
         forwarded,
+        out_interface,
         limits: &core.conntrack.shared().limits,
         counting: &mut core.counting,
         hellos: &mut core.hellos,

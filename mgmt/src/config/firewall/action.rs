@@ -2,7 +2,7 @@
 
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
+    Action, Edit, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
     Unreachable,
 };
 use turnpike_pipeline::rules::matchers::End;
@@ -39,6 +39,10 @@ enum Verb {
     ChangeDscp,
     ChangeTtl,
     ChangeHopLimit,
+    ChangeMss,
+    ClearDf,
+    SetPriority,
+    StripOptions,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -74,13 +78,17 @@ const MANGLE: Verbs = &[
     ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("change-dscp", Verb::ChangeDscp),
     ("change-hop-limit", Verb::ChangeHopLimit),
+    ("change-mss", Verb::ChangeMss),
     ("change-ttl", Verb::ChangeTtl),
+    ("clear-df", Verb::ClearDf),
     ("jump", Verb::Jump),
     ("log", Verb::Log),
     ("mark-connection", Verb::Mark(MarkKind::Connection)),
     ("mark-packet", Verb::Mark(MarkKind::Packet)),
     ("passthrough", Verb::Passthrough),
     ("return", Verb::Return),
+    ("set-priority", Verb::SetPriority),
+    ("strip-ipv4-options", Verb::StripOptions),
 ];
 
 const NAT: Verbs = &[
@@ -101,17 +109,7 @@ const NAT: Verbs = &[
 ];
 
 /// Actions of the vocabulary that this version has not.
-const LATER: &[&str] = &[
-    "change-mss",
-    "clear-df",
-    "mark-routing",
-    "route",
-    "set-priority",
-    "sniff-pc",
-    "sniff-tzsp",
-    "strip-ipv4-options",
-    "tarpit",
-];
+const LATER: &[&str] = &["mark-routing", "route", "sniff-pc", "sniff-tzsp", "tarpit"];
 
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
@@ -121,7 +119,9 @@ const OPTIONS: &[&str] = &[
     "new-connection-mark",
     "new-dscp",
     "new-hop-limit",
+    "new-mss",
     "new-packet-mark",
+    "new-priority",
     "new-ttl",
     "passthrough",
     "randomise-ports",
@@ -156,6 +156,9 @@ impl Verb {
             Self::ChangeDscp => &["new-dscp", "passthrough"],
             Self::ChangeTtl => &["new-ttl", "passthrough"],
             Self::ChangeHopLimit => &["new-hop-limit", "passthrough"],
+            Self::ChangeMss => &["new-mss", "passthrough"],
+            Self::SetPriority => &["new-priority", "passthrough"],
+            Self::ClearDf | Self::StripOptions => &["passthrough"],
             Self::Accept
             | Self::Drop
             | Self::Log
@@ -225,6 +228,10 @@ pub fn decode(
         Verb::ChangeDscp => edits::dscp(section, problems),
         Verb::ChangeTtl => edits::ttl(section, "new-ttl", problems),
         Verb::ChangeHopLimit => edits::ttl(section, "new-hop-limit", problems),
+        Verb::ChangeMss => edits::mss(section, problems),
+        Verb::SetPriority => edits::priority(section, problems),
+        Verb::ClearDf => Some(edits::changing(section, Edit::ClearDf, problems)),
+        Verb::StripOptions => Some(edits::changing(section, Edit::StripOptions, problems)),
     }
 }
 
@@ -310,13 +317,19 @@ const REJECT_WITH: &[(&str, RejectWith)] = &[
         "icmp-address-unreachable",
         RejectWith::Icmp(Unreachable::Host),
     ),
+    (
+        "icmp-not-neighbour",
+        RejectWith::Icmp(Unreachable::NotNeighbour),
+    ),
+    (
+        "icmp-err-src-routing-header",
+        RejectWith::Icmp(Unreachable::SourceRoutingHeader),
+    ),
+    (
+        "icmp-headers-too-long",
+        RejectWith::Icmp(Unreachable::HeadersTooLong),
+    ),
     ("tcp-reset", RejectWith::TcpReset),
-];
-
-const REJECT_WITH_LATER: &[&str] = &[
-    "icmp-not-neighbour",
-    "icmp-err-src-routing-header",
-    "icmp-headers-too-long",
 ];
 
 /// `reject-with`, by default as in RouterOS.
@@ -325,13 +338,6 @@ fn reject(section: Section<'_>, problems: &mut Problems) -> Option<RejectWith> {
         return Some(RejectWith::Icmp(Unreachable::Network));
     };
     let text = scalar(node, problems)?.text.as_str();
-    if REJECT_WITH_LATER.contains(&text) {
-        problems.error(
-            node.span,
-            format!("`{text}` is not supported by this version of Turnpike; write icmp-no-route"),
-        );
-        return None;
-    }
     let read = super::super::value::choice(text, "a way to reject", REJECT_WITH);
     or_report(read, node.span, problems)
 }

@@ -22,7 +22,7 @@ use super::super::names::Names;
 use super::super::port::{show_range, show_set};
 use super::action::reject_name;
 use super::asks::NO_MARK;
-use super::edits::show_ttl;
+use super::edits;
 use super::lists::show_timeout;
 use super::rule::Context;
 
@@ -196,19 +196,12 @@ pub const fn adding_action(end: End) -> &'static str {
 }
 
 fn edit(edit: Edit, context: &Context<'_>, words: &mut Words) {
-    match edit {
-        Edit::Mark(kind, mark) => {
-            words.plain("action", kind.action());
-            words.plain(kind.option(), mark_name(mark, context.names));
-        }
-        Edit::Dscp(dscp) => {
-            words.plain("action", "change-dscp");
-            words.plain("new-dscp", &dscp.to_string());
-        }
-        Edit::Ttl(change) => {
-            words.plain("action", "change-ttl");
-            words.plain("new-ttl", &show_ttl(change));
-        }
+    words.plain("action", edit.action());
+    if let Edit::Mark(kind, mark) = edit {
+        words.plain(kind.option(), mark_name(mark, context.names));
+    }
+    if let Some((key, value)) = edits::option(edit) {
+        words.plain(key, &value);
     }
 }
 
