@@ -190,6 +190,8 @@ pub struct Worker {
     pub tx: Traffic,
     /// Packets that the gateway made.
     pub generated: u64,
+    /// Copies it made of packets, for sniffers.
+    pub copies: u64,
     /// Fragments it made of packets too large for their link.
     pub fragments_made: u64,
     /// Packets that ended here having done their work: ARP, neighbour discovery, echo.

@@ -261,6 +261,40 @@ fn change_mss_clear_df_strip_ipv4_options_and_set_priority_arrive_in_canonical_w
 }
 
 #[test]
+fn tarpit_sniff_tzsp_and_sniff_pc_arrive_in_canonical_words() {
+    for (table, written, canonical) in [
+        (
+            "filter",
+            "protocol: tcp, action: tarpit",
+            "protocol=tcp action=tarpit",
+        ),
+        (
+            "mangle",
+            "action: sniff-tzsp, sniff-target: 10.0.0.9",
+            "action=sniff-tzsp sniff-target=10.0.0.9 sniff-target-port=37008",
+        ),
+        (
+            "mangle",
+            "action: sniff-tzsp, sniff-target: \"2001:db8::9\", sniff-target-port: 5000",
+            "action=sniff-tzsp sniff-target=2001:db8::9 sniff-target-port=5000",
+        ),
+        (
+            "mangle",
+            "action: sniff-pc, sniff-target: 10.0.0.9, sniff-id: 4711",
+            "action=sniff-pc sniff-id=4711 sniff-target=10.0.0.9 sniff-target-port=37008",
+        ),
+    ] {
+        let config = load(&format!(
+            "firewall:\n  {table}: [ {{ chain: forward, {written} }} ]\n"
+        ));
+        let tables = [&config.policy.filter, &config.policy.mangle];
+        let mut rules = tables.iter().flat_map(|t| &t.chains).flat_map(|c| &c.rules);
+        let text = &*rules.next().unwrap().text;
+        assert_eq!(text, format!("{table} chain=forward {canonical}"));
+    }
+}
+
+#[test]
 fn every_reject_with_has_its_word_and_canonical_text() {
     for (written, canonical) in [
         ("icmp-network-unreachable", "icmp-network-unreachable"),
@@ -278,7 +312,7 @@ fn every_reject_with_has_its_word_and_canonical_text() {
         ("tcp-reset", "tcp-reset"),
     ] {
         let config = load(&format!(
-            "firewall:\n  filter: [ {{ chain: forward, action: reject, reject-with: {written} }} ]\n"
+            "firewall:\n  filter:\n    - {{ chain: forward, action: reject, reject-with: {written} }}\n"
         ));
         let rule = &config.policy.filter.chains[1].rules[0];
         let expected = format!("filter chain=forward action=reject reject-with={canonical}");

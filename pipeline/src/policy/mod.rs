@@ -11,6 +11,7 @@ mod headers;
 mod matchers;
 mod payload;
 mod rates;
+mod sniff;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use matchers::{
 };
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
+pub use sniff::{SNIFF_PORT, Sniff, SniffForm};
 
 /// Everything a program is compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

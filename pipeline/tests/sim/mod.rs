@@ -255,7 +255,10 @@ impl Sim {
     pub fn books(&self) -> (u64, u64) {
         let all = || self.counters.iter().chain([&self.slow_counters]);
         let came = all()
-            .map(|c| c.received.read().packets + c.generated.read() + c.fragments_made.read())
+            .map(|c| {
+                let made = c.generated.read() + c.copies.read() + c.fragments_made.read();
+                c.received.read().packets + made
+            })
             .sum();
         let went = all()
             .map(|c| c.sent.read().packets + c.consumed.read() + c.dropped_in_all() + c.held.read())

@@ -1,19 +1,22 @@
 //! What a rule does, and which options go with which action.
 
+use std::net::{IpAddr, SocketAddr};
+
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, Edit, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
-    Unreachable,
+    Action, Edit, MarkKind, PortChoice, PortRange, RejectWith, SNIFF_PORT, SameBy, Sniff,
+    SniffForm, TableKind, Translation, Unreachable,
 };
 use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::Addresses;
 use super::super::port::ToPorts;
 use super::super::section::{Section, or_report, scalar, word};
-use super::super::value::{Switch, Text};
+use super::super::value::{Switch, Text, number};
 use super::rule::Context;
 use super::{edits, lists};
 use crate::problem::{Problems, did_you_mean};
+use crate::yaml::Node;
 
 /// An action by its word, before its options are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,6 +46,9 @@ enum Verb {
     ClearDf,
     SetPriority,
     StripOptions,
+    SniffTzsp,
+    SniffPacketCable,
+    Tarpit,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -70,6 +76,7 @@ const FILTER: Verbs = &[
     ("passthrough", Verb::Passthrough),
     ("reject", Verb::Reject),
     ("return", Verb::Return),
+    ("tarpit", Verb::Tarpit),
 ];
 
 const MANGLE: Verbs = &[
@@ -88,6 +95,8 @@ const MANGLE: Verbs = &[
     ("passthrough", Verb::Passthrough),
     ("return", Verb::Return),
     ("set-priority", Verb::SetPriority),
+    ("sniff-pc", Verb::SniffPacketCable),
+    ("sniff-tzsp", Verb::SniffTzsp),
     ("strip-ipv4-options", Verb::StripOptions),
 ];
 
@@ -109,7 +118,7 @@ const NAT: Verbs = &[
 ];
 
 /// Actions of the vocabulary that this version has not.
-const LATER: &[&str] = &["mark-routing", "route", "sniff-pc", "sniff-tzsp", "tarpit"];
+const LATER: &[&str] = &["mark-routing", "route"];
 
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
@@ -127,6 +136,9 @@ const OPTIONS: &[&str] = &[
     "randomise-ports",
     "reject-with",
     "same-not-by-dst",
+    "sniff-id",
+    "sniff-target",
+    "sniff-target-port",
     "to-addresses",
     "to-ports",
 ];
@@ -159,8 +171,11 @@ impl Verb {
             Self::ChangeMss => &["new-mss", "passthrough"],
             Self::SetPriority => &["new-priority", "passthrough"],
             Self::ClearDf | Self::StripOptions => &["passthrough"],
+            Self::SniffTzsp => &["sniff-target", "sniff-target-port"],
+            Self::SniffPacketCable => &["sniff-id", "sniff-target", "sniff-target-port"],
             Self::Accept
             | Self::Drop
+            | Self::Tarpit
             | Self::Log
             | Self::Passthrough
             | Self::Return
@@ -209,6 +224,12 @@ pub fn decode(
         Verb::Log => {
             let prefix = section.read("log-prefix", problems, super::super::section::word::<Text>);
             Some(Action::Log(prefix.unwrap_or_default().0.into()))
+        }
+        Verb::Tarpit => Some(Action::Reject(RejectWith::Tarpit)),
+        Verb::SniffTzsp => sniff(section, SniffForm::Tzsp, problems),
+        Verb::SniffPacketCable => {
+            let stream = section.read("sniff-id", problems, sniff_id).unwrap_or(0);
+            sniff(section, SniffForm::PacketCable(stream), problems)
         }
         Verb::Reject => reject(section, problems).map(Action::Reject),
         Verb::Jump => jump(section, context, problems).map(Action::Jump),
@@ -287,6 +308,29 @@ fn jump(section: Section<'_>, context: &Context<'_>, problems: &mut Problems) ->
     let node = section.required("jump-target", "my-chain", problems)?;
     let text = &scalar(node, problems)?.text;
     or_report(context.chains.jump_target(text), node.span, problems)
+}
+
+/// `sniff-target`, and `sniff-target-port` or the port that sniffers listen on.
+fn sniff(section: Section<'_>, form: SniffForm, problems: &mut Problems) -> Option<Action> {
+    let target = section.required("sniff-target", "192.0.2.9", problems)?;
+    let text = &scalar(target, problems)?.text;
+    let address = text.parse::<IpAddr>().ok();
+    let station = address.filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+    let read = station.ok_or_else(|| {
+        format!("`{text}` is not the address of one station; write, for example, 192.0.2.9")
+    });
+    let address = or_report(read, target.span, problems);
+    let port = section.read("sniff-target-port", problems, |node, problems| {
+        let read = number(&scalar(node, problems)?.text, 1, 65_535);
+        u16::try_from(or_report(read, node.span, problems)?).ok()
+    });
+    let to = SocketAddr::new(address?, port.unwrap_or(SNIFF_PORT));
+    Some(Action::Sniff(Sniff { to, form }))
+}
+
+fn sniff_id(node: &Node, problems: &mut Problems) -> Option<u32> {
+    let read = number(&scalar(node, problems)?.text, 0, u32::MAX.into());
+    u32::try_from(or_report(read, node.span, problems)?).ok()
 }
 
 const REJECT_WITH: &[(&str, RejectWith)] = &[

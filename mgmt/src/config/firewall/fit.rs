@@ -1,7 +1,7 @@
 //! Whether the parts of one rule fit together: protocols, ports and address families.
 
 use turnpike_conntrack::tuple::Proto;
-use turnpike_pipeline::policy::{Action, Edit, IpFamily, Match, Matchers, Translation};
+use turnpike_pipeline::policy::{Action, Edit, IpFamily, Match, Matchers, RejectWith, Translation};
 
 use super::super::address::{family_name, family_of};
 use super::super::section::Section;
@@ -18,7 +18,7 @@ pub fn check(
 ) {
     ports_need_a_protocol(section, matchers, problems);
     icmp_options_need_icmp(section, matchers, problems);
-    tcp_headers_need_tcp(section, matchers, problems);
+    only_tcp_has_them(section, matchers, action, problems);
     decide_family(section, matchers, action, problems);
     icmp_is_of_one_family(section, matchers, problems);
     netmask_fits_the_family(section, matchers, problems);
@@ -62,13 +62,23 @@ fn icmp_options_need_icmp(section: Section<'_>, matchers: &Matchers, problems: &
     }
 }
 
-fn tcp_headers_need_tcp(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+fn only_tcp_has_them(
+    section: Section<'_>,
+    matchers: &Matchers,
+    action: Option<&Action>,
+    problems: &mut Problems,
+) {
     let tcp = matchers
         .protocol
         .is_some_and(|p| !p.negated && p.value == Proto::TCP);
     let refused = section.field("protocol").is_some() && matchers.protocol.is_none();
     if tcp || refused {
         return;
+    }
+    if let (Some(Action::Reject(RejectWith::Tarpit)), Some(node)) =
+        (action, section.field("action"))
+    {
+        problems.error(node.span, "`tarpit` needs `protocol: tcp`; add it");
     }
     for key in ["tcp-flags", "tcp-mss", "new-mss"] {
         if let Some(entry) = section.entry(key) {
@@ -153,6 +163,7 @@ fn translation(action: &Action) -> Option<Translation> {
         | Action::Fasttrack
         | Action::AddToList(..)
         | Action::Edit(..)
+        | Action::Sniff(_)
         | Action::Masquerade(_)
         | Action::Redirect(_) => None,
     }

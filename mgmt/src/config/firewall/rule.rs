@@ -65,6 +65,7 @@ const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
 const TRANSLATES: &str = "only nat rules translate";
 const REJECTS: &str = "only filter rules reject";
+const COPIES: &str = "only mangle rules send copies to a sniffer";
 const CHANGES: &str = "only mangle rules change packets";
 
 const RAW: Keys = Keys {
@@ -88,6 +89,9 @@ const RAW: Keys = Keys {
         ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
@@ -119,6 +123,9 @@ const FILTER: Keys = Keys {
         ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
@@ -144,7 +151,10 @@ const MANGLE: Keys = Keys {
         "new-packet-mark",
         "new-priority",
         "new-ttl",
-        "passthrough"
+        "passthrough",
+        "sniff-id",
+        "sniff-target",
+        "sniff-target-port"
     ),
     later: LATER,
     elsewhere: &[
@@ -182,6 +192,9 @@ const NAT: Keys = Keys {
         ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("reject-with", REJECTS),
     ],
 };

@@ -12,8 +12,8 @@ use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::ids::{ChainId, MarkId};
 use turnpike_pipeline::policy::{
     Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide, Match, Matchers,
-    NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
-    Translation,
+    NatStateSet, PacketAsk, PortChoice, PortRange, Protection, RejectWith, Rule, SameBy, SniffForm,
+    StateSet, Then, Translation,
 };
 use turnpike_pipeline::rules::matchers::End;
 
@@ -136,6 +136,7 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
     match action {
         Action::Accept => words.plain("action", "accept"),
         Action::Drop => words.plain("action", "drop"),
+        Action::Reject(RejectWith::Tarpit) => words.plain("action", "tarpit"),
         Action::Reject(with) => {
             words.plain("action", "reject");
             words.plain("reject-with", reject_name(*with));
@@ -176,6 +177,14 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
             let name = known(&context.names.address_lists, list.0);
             words.plain("address-list", &name);
             words.plain("address-list-timeout", &show_timeout(*timeout));
+        }
+        Action::Sniff(sniff) => {
+            words.plain("action", sniff.form.action());
+            if let SniffForm::PacketCable(stream) = sniff.form {
+                words.plain("sniff-id", &stream.to_string());
+            }
+            words.plain("sniff-target", &sniff.to.ip().to_string());
+            words.plain("sniff-target-port", &sniff.to.port().to_string());
         }
         Action::Edit(change, then) => {
             edit(*change, context, words);

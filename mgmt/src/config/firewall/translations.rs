@@ -31,6 +31,7 @@ pub fn check(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
         | Action::NoTrack
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => return,
     };
     if let Some(root) = roots.iter().find(|r| !allowed.contains(r)) {

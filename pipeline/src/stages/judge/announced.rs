@@ -27,7 +27,7 @@ pub(super) fn meets<F: Stack, W>(
     incoming: &Tuple<F>,
 ) -> Option<Expected<F>> {
     match meta.origin {
-        Origin::Notice | Origin::Opening => None,
+        Origin::Notice | Origin::Copy | Origin::Opening => None,
         Origin::Wire
         | Origin::Distributed
         | Origin::Steered
