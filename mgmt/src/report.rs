@@ -362,8 +362,8 @@ pub struct Connection {
     pub orig: Traffic,
     /// Packets and bytes towards the opener.
     pub repl: Traffic,
-    /// The connection mark, zero for none.
-    pub connection_mark: u32,
+    /// The name of the connection mark.
+    pub connection_mark: Option<String>,
     /// Its protocol helper.
     pub helper: Option<String>,
     /// The number of the layer-7 protocol that its payload was found to be.

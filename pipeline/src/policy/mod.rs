@@ -241,7 +241,7 @@ impl TableKind {
         match self {
             Self::Raw => &["prerouting", "output"],
             Self::Mangle => &["prerouting", "input", "forward", "output", "postrouting"],
-            Self::Nat => &["dstnat", "srcnat"],
+            Self::Nat => &["dstnat", "srcnat", "input", "output"],
             Self::Filter => &["input", "forward", "output"],
         }
     }

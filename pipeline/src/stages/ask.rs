@@ -47,6 +47,10 @@ pub enum Hook {
     DstNat,
     /// nat, after the filter.
     SrcNat,
+    /// nat, for the gateway itself, after the filter.
+    NatInput,
+    /// nat, for the gateway's own packets, before routing.
+    NatOutput,
     /// filter, for the gateway itself.
     FilterInput,
     /// filter, across the gateway.
@@ -68,6 +72,8 @@ impl Hook {
             Self::ManglePostrouting => (TableKind::Mangle, ChainId(4)),
             Self::DstNat => (TableKind::Nat, ChainId(0)),
             Self::SrcNat => (TableKind::Nat, ChainId(1)),
+            Self::NatInput => (TableKind::Nat, ChainId(2)),
+            Self::NatOutput => (TableKind::Nat, ChainId(3)),
             Self::FilterInput => (TableKind::Filter, ChainId(0)),
             Self::FilterForward => (TableKind::Filter, ChainId(1)),
             Self::FilterOutput => (TableKind::Filter, ChainId(2)),
@@ -84,6 +90,8 @@ impl Hook {
             | Self::MangleOutput
             | Self::ManglePostrouting
             | Self::SrcNat
+            | Self::NatInput
+            | Self::NatOutput
             | Self::FilterInput
             | Self::FilterForward
             | Self::FilterOutput => Phase::Late,
@@ -102,6 +110,8 @@ impl Hook {
             | Self::MangleInput
             | Self::MangleOutput
             | Self::DstNat
+            | Self::NatInput
+            | Self::NatOutput
             | Self::FilterInput
             | Self::FilterOutput => false,
         }

@@ -266,6 +266,12 @@ impl Sim {
         (came, went)
     }
 
+    /// Lets the gateway work off what worker `from` has put out, returns what it sent.
+    pub fn finish(&mut self, from: u8, out: &mut Outbox<HeapBuffer>) -> Vec<(PortId, Vec<u8>)> {
+        self.settle(WorkerId(from), out);
+        std::mem::take(&mut self.sent)
+    }
+
     fn settle(&mut self, from: WorkerId, out: &mut Outbox<HeapBuffer>) {
         for departure in out.tx.drain(..) {
             let bytes = departure.buf.frame_len();

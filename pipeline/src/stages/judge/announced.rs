@@ -56,7 +56,6 @@ pub(super) fn destination<F: Stack, B: Buffer, W: Witness<B>>(
             ..*incoming
         }),
         Some(Destination::Keep) => Ok(*incoming),
-        Some(Destination::Rules) | None if packet.1.origin.is_local() => Ok(*incoming),
         Some(Destination::Rules) | None => nat::destination(core, packet, incoming, out),
     }
 }
