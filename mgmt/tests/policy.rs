@@ -311,8 +311,9 @@ fn every_reject_with_has_its_word_and_canonical_text() {
         ("icmp-headers-too-long", "icmp-headers-too-long"),
         ("tcp-reset", "tcp-reset"),
     ] {
+        let reject = format!("action: reject, reject-with: {written}");
         let config = load(&format!(
-            "firewall:\n  filter:\n    - {{ chain: forward, action: reject, reject-with: {written} }}\n"
+            "firewall:\n  filter: [ {{ chain: forward, {reject} }} ]\n"
         ));
         let rule = &config.policy.filter.chains[1].rules[0];
         let expected = format!("filter chain=forward action=reject reject-with={canonical}");

@@ -19,9 +19,9 @@ const IP_LEN_MAX: usize = 65_535;
 
 /// Writes the datagram that takes the packet in `buf` from `own` to the sniffer.
 ///
-/// The frame has a blank Ethernet header. Over IPv4 it may be cut into fragments, and `id` names it;
-/// over IPv6 the copy is cut to what a link of `mtu` bytes carries. `None`, and nothing useful in
-/// `out`, if `own` is of another family than the sniffer, or the packet is none.
+/// The frame has a blank Ethernet header. Over IPv4 it may be cut into fragments, and `id` names
+/// it; over IPv6 the copy is cut to what a link of `mtu` bytes carries. `None`, and nothing useful
+/// in `out`, if `own` is of another family than the sniffer, or the packet is none.
 pub fn write_copy<B: Buffer>(
     out: &mut Vec<u8>,
     (own, mtu): (IpAddr, u16),
