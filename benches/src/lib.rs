@@ -103,6 +103,10 @@ impl Buffer for InlineBuffer {
         Err(NoRoom)
     }
 
+    fn copy(&self) -> Option<Self> {
+        Some(Self::new(self.head()))
+    }
+
     fn rx_checksum(&self) -> RxChecksum {
         RxChecksum::Unknown
     }

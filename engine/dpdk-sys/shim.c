@@ -58,6 +58,11 @@ int tp_mbuf_linearize(struct rte_mbuf *m)
 	return rte_pktmbuf_linearize(m);
 }
 
+struct rte_mbuf *tp_mbuf_copy(const struct rte_mbuf *m)
+{
+	return rte_pktmbuf_copy(m, m->pool, 0, UINT32_MAX);
+}
+
 int tp_mbuf_vlan_insert(struct rte_mbuf **m)
 {
 	return rte_vlan_insert(m);

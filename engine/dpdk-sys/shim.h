@@ -56,6 +56,7 @@ char *tp_mbuf_prepend(struct rte_mbuf *m, uint16_t len);
 char *tp_mbuf_adj(struct rte_mbuf *m, uint16_t len);
 int tp_mbuf_chain(struct rte_mbuf *head, struct rte_mbuf *tail);
 int tp_mbuf_linearize(struct rte_mbuf *m);
+struct rte_mbuf *tp_mbuf_copy(const struct rte_mbuf *m);
 int tp_mbuf_vlan_insert(struct rte_mbuf **m);
 int tp_errno(void);
 unsigned int tp_lcore_id(void);

@@ -148,7 +148,8 @@ impl Exchange {
                     | FromSlowPath::Send(..)
                     | FromSlowPath::Forward(..)
                     | FromSlowPath::Output(_)
-                    | FromSlowPath::Notice(_) => stopped(worker),
+                    | FromSlowPath::Notice(_)
+                    | FromSlowPath::Copy(_) => stopped(worker),
                 }
             }
         }

@@ -199,6 +199,15 @@ impl Buffer for Mbuf {
         if start.is_null() { Err(NoRoom) } else { Ok(()) }
     }
 
+    fn copy(&self) -> Option<Self> {
+        // SAFETY: the buffer is live and only read; its pool outlives it.
+        let raw = unsafe { dpdk_sys::tp_mbuf_copy(self.0.as_ptr()) };
+        let mut copy = NonNull::new(raw).map(Self)?;
+        // What the device has checked was another buffer.
+        copy.header_mut().ol_flags = 0;
+        Some(copy)
+    }
+
     fn rx_checksum(&self) -> RxChecksum {
         match self.header().ol_flags & dpdk_sys::TP_MBUF_RX_L4_MASK {
             dpdk_sys::TP_MBUF_RX_L4_GOOD => RxChecksum::Good,

@@ -130,7 +130,8 @@ impl SlowPathLoop {
                     | FromSlowPath::Send(_, buf)
                     | FromSlowPath::Forward(_, _, buf)
                     | FromSlowPath::Output(buf)
-                    | FromSlowPath::Notice(buf),
+                    | FromSlowPath::Notice(buf)
+                    | FromSlowPath::Copy(buf),
                 ) => {
                     self.counters.dropped(DropReason::ReturnRingFull).add(1);
                     drop(buf);

@@ -190,6 +190,8 @@ pub struct Worker {
     pub tx: Traffic,
     /// Packets that the gateway made.
     pub generated: u64,
+    /// Copies it made of packets, for sniffers.
+    pub copies: u64,
     /// Fragments it made of packets too large for their link.
     pub fragments_made: u64,
     /// Packets that ended here having done their work: ARP, neighbour discovery, echo.
@@ -360,8 +362,8 @@ pub struct Connection {
     pub orig: Traffic,
     /// Packets and bytes towards the opener.
     pub repl: Traffic,
-    /// The connection mark, zero for none.
-    pub connection_mark: u32,
+    /// The name of the connection mark.
+    pub connection_mark: Option<String>,
     /// Its protocol helper.
     pub helper: Option<String>,
     /// The number of the layer-7 protocol that its payload was found to be.

@@ -375,8 +375,8 @@ fn names_that_do_not_exist_are_a_bad_request_with_those_that_do() {
             "there are: prerouting, output, input, forward, postrouting, dstnat, srcnat, guests",
         ),
         (
-            "/v1/rules?table=nat&chain=input",
-            "`input` is no chain of table nat; there are: dstnat, srcnat",
+            "/v1/rules?table=nat&chain=forward",
+            "`forward` is no chain of table nat; there are: dstnat, srcnat, input, output",
         ),
         ("/v1/connections?state=bogus", "there are: new, established"),
     ] {

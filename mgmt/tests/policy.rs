@@ -10,8 +10,8 @@ use turnpike_mgmt::config::Config;
 use turnpike_mgmt::config::engine::{Hugepages, Idle};
 use turnpike_pipeline::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId, PortId};
 use turnpike_pipeline::policy::{
-    Action, Edit, IpFamily, MarkKind, Matchers, Policy, PortRange, PortSet, RejectWith, Rule,
-    Table, Then, TtlChange, Unreachable, Via,
+    Action, Edit, IpFamily, MarkKind, Matchers, NewMss, NewPriority, Policy, PortRange, PortSet,
+    RejectWith, Rule, Table, Then, TtlChange, Unreachable, Via,
 };
 
 const INTERFACES: &str = r#"
@@ -196,6 +196,129 @@ fn mangle_rules_and_what_they_ask_arrive_where_they_belong() {
         unmarks.action,
         Action::Edit(Edit::Mark(MarkKind::Packet, None), Then::GoOn)
     );
+}
+
+#[test]
+fn change_mss_clear_df_strip_ipv4_options_and_set_priority_arrive_in_canonical_words() {
+    for (written, edit, canonical) in [
+        (
+            "protocol: tcp, action: change-mss, new-mss: 1360",
+            Edit::Mss(NewMss::AtMost(1_360)),
+            "protocol=tcp action=change-mss new-mss=1360",
+        ),
+        (
+            "protocol: tcp, tcp-flags: syn, action: change-mss, new-mss: clamp-to-pmtu",
+            Edit::Mss(NewMss::FitsPath),
+            "protocol=tcp tcp-flags=syn action=change-mss new-mss=clamp-to-pmtu",
+        ),
+        (
+            "action: clear-df",
+            Edit::ClearDf,
+            "family=ipv4 action=clear-df",
+        ),
+        (
+            "action: strip-ipv4-options",
+            Edit::StripOptions,
+            "family=ipv4 action=strip-ipv4-options",
+        ),
+        (
+            "action: set-priority, new-priority: 5",
+            Edit::Priority(NewPriority::Set(5)),
+            "action=set-priority new-priority=5",
+        ),
+        (
+            "action: set-priority, new-priority: from-dscp-high-3-bits",
+            Edit::Priority(NewPriority::FromDscpHigh),
+            "action=set-priority new-priority=from-dscp-high-3-bits",
+        ),
+        (
+            "action: set-priority, new-priority: from-dscp",
+            Edit::Priority(NewPriority::FromDscp),
+            "action=set-priority new-priority=from-dscp",
+        ),
+        (
+            "action: set-priority, new-priority: from-ingress, passthrough: no",
+            Edit::Priority(NewPriority::FromIngress),
+            "action=set-priority new-priority=from-ingress passthrough=no",
+        ),
+    ] {
+        let config = load(&format!(
+            "firewall:\n  mangle: [ {{ chain: forward, {written} }} ]\n"
+        ));
+        let rule = &config.policy.mangle.chains[2].rules[0];
+        let Action::Edit(made, _) = rule.action else {
+            panic!("{rule:?}");
+        };
+        assert_eq!(made, edit);
+        // The family is in front in every text.
+        let mut words: Vec<&str> = rule.text.split(' ').collect();
+        assert_eq!(
+            words.drain(..2).collect::<Vec<_>>(),
+            ["mangle", "chain=forward"]
+        );
+        assert_eq!(words.join(" "), canonical);
+    }
+}
+
+#[test]
+fn tarpit_sniff_tzsp_and_sniff_pc_arrive_in_canonical_words() {
+    for (table, written, canonical) in [
+        (
+            "filter",
+            "protocol: tcp, action: tarpit",
+            "protocol=tcp action=tarpit",
+        ),
+        (
+            "mangle",
+            "action: sniff-tzsp, sniff-target: 10.0.0.9",
+            "action=sniff-tzsp sniff-target=10.0.0.9 sniff-target-port=37008",
+        ),
+        (
+            "mangle",
+            "action: sniff-tzsp, sniff-target: \"2001:db8::9\", sniff-target-port: 5000",
+            "action=sniff-tzsp sniff-target=2001:db8::9 sniff-target-port=5000",
+        ),
+        (
+            "mangle",
+            "action: sniff-pc, sniff-target: 10.0.0.9, sniff-id: 4711",
+            "action=sniff-pc sniff-id=4711 sniff-target=10.0.0.9 sniff-target-port=37008",
+        ),
+    ] {
+        let config = load(&format!(
+            "firewall:\n  {table}: [ {{ chain: forward, {written} }} ]\n"
+        ));
+        let tables = [&config.policy.filter, &config.policy.mangle];
+        let mut rules = tables.iter().flat_map(|t| &t.chains).flat_map(|c| &c.rules);
+        let text = &*rules.next().unwrap().text;
+        assert_eq!(text, format!("{table} chain=forward {canonical}"));
+    }
+}
+
+#[test]
+fn every_reject_with_has_its_word_and_canonical_text() {
+    for (written, canonical) in [
+        ("icmp-network-unreachable", "icmp-network-unreachable"),
+        ("icmp-host-unreachable", "icmp-host-unreachable"),
+        ("icmp-port-unreachable", "icmp-port-unreachable"),
+        ("icmp-protocol-unreachable", "icmp-protocol-unreachable"),
+        ("icmp-net-prohibited", "icmp-net-prohibited"),
+        ("icmp-host-prohibited", "icmp-host-prohibited"),
+        ("icmp-admin-prohibited", "icmp-admin-prohibited"),
+        ("icmp-no-route", "icmp-network-unreachable"),
+        ("icmp-address-unreachable", "icmp-host-unreachable"),
+        ("icmp-not-neighbour", "icmp-not-neighbour"),
+        ("icmp-err-src-routing-header", "icmp-err-src-routing-header"),
+        ("icmp-headers-too-long", "icmp-headers-too-long"),
+        ("tcp-reset", "tcp-reset"),
+    ] {
+        let reject = format!("action: reject, reject-with: {written}");
+        let config = load(&format!(
+            "firewall:\n  filter: [ {{ chain: forward, {reject} }} ]\n"
+        ));
+        let rule = &config.policy.filter.chains[1].rules[0];
+        let expected = format!("filter chain=forward action=reject reject-with={canonical}");
+        assert_eq!(&*rule.text, expected);
+    }
 }
 
 #[test]

@@ -54,7 +54,7 @@ fn a_gateway_runs_answers_reloads_and_stops_cleanly() {
 
     for words in [
         &["rules", "--table", "bogus"][..],
-        &["rules", "--table", "nat", "--chain", "input"],
+        &["rules", "--table", "nat", "--chain", "forward"],
         &["connections", "--state", "bogus"],
     ] {
         let out = lab.ask(words);

@@ -39,6 +39,10 @@ pub trait Buffer: Sized + Send {
     /// [`NoRoom`] when the head is shorter than that; the frame is then unchanged.
     fn shrink_front(&mut self, n: usize) -> Result<(), NoRoom>;
 
+    /// Another frame with the same bytes, nobody's number and nothing known of its checksums;
+    /// `None` when there is no memory for it.
+    fn copy(&self) -> Option<Self>;
+
     /// What the device said about the checksums of the frame as it was received.
     fn rx_checksum(&self) -> RxChecksum;
 
@@ -122,6 +126,10 @@ impl Buffer for HeapBuffer {
         }
         self.bytes.drain(..n);
         Ok(())
+    }
+
+    fn copy(&self) -> Option<Self> {
+        Some(Self::new(self.bytes.clone(), 0))
     }
 
     fn rx_checksum(&self) -> RxChecksum {

@@ -33,13 +33,15 @@ pub enum Origin {
     Local,
     /// Made by the gateway about a packet it refused, in the words of that packet's sender.
     Notice,
+    /// Made by the gateway to carry a copy of a packet to a sniffer.
+    Copy,
 }
 
 impl Origin {
     /// Whether the gateway itself sends the packet.
     pub const fn is_local(self) -> bool {
         match self {
-            Self::Local | Self::Notice => true,
+            Self::Local | Self::Notice | Self::Copy => true,
             Self::Wire
             | Self::Distributed
             | Self::Steered
@@ -53,9 +55,12 @@ impl Origin {
     pub const fn is_past_raw(self) -> bool {
         match self {
             Self::Steered | Self::Returned | Self::Opening => true,
-            Self::Wire | Self::Distributed | Self::Reassembled | Self::Local | Self::Notice => {
-                false
-            }
+            Self::Wire
+            | Self::Distributed
+            | Self::Reassembled
+            | Self::Local
+            | Self::Notice
+            | Self::Copy => false,
         }
     }
 }

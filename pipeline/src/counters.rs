@@ -200,11 +200,13 @@ pub enum PuntCause {
     IcmpError,
     /// A packet that a rule rejected.
     Reject,
+    /// A copy for a sniffer.
+    Sniff,
 }
 
 impl PuntCause {
     /// Every cause, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Arp,
         Self::NeighbourDiscovery,
         Self::Reassemble,
@@ -213,6 +215,7 @@ impl PuntCause {
         Self::Fragment,
         Self::IcmpError,
         Self::Reject,
+        Self::Sniff,
     ];
 
     /// The cause as metrics name it.
@@ -226,6 +229,7 @@ impl PuntCause {
             Self::Fragment => "fragment",
             Self::IcmpError => "icmp-error",
             Self::Reject => "reject",
+            Self::Sniff => "sniff",
         }
     }
 }
@@ -251,6 +255,8 @@ pub struct WorkerCounters {
     pub to_host: Counter,
     /// Packets that other workers gave to this one.
     pub taken_over: Counter,
+    /// Copies made of packets, for sniffers.
+    pub copies: Counter,
     /// Fragments made of packets that were too large for their link.
     pub fragments_made: Counter,
     /// Log events that exceeded the budget of their second.
@@ -280,6 +286,7 @@ impl Default for WorkerCounters {
             to_host: Counter::default(),
             handed_over: std::array::from_fn(|_| Counter::default()),
             taken_over: Counter::default(),
+            copies: Counter::default(),
             fragments_made: Counter::default(),
             logs_suppressed: Counter::default(),
             members_refused: Counter::default(),

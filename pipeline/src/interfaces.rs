@@ -149,6 +149,13 @@ impl Interfaces {
         Some(&self.lists.get(usize::from(list.0))?.name)
     }
 
+    /// What a path carries that comes in by one interface and leaves by another, in bytes, as far
+    /// as they are known.
+    pub fn mtu_between(&self, entry: Option<IfaceId>, exit: Option<IfaceId>) -> Option<u16> {
+        let links = [entry, exit].into_iter().flatten();
+        links.filter_map(|link| Some(self.find(link)?.mtu)).min()
+    }
+
     /// What the engine said about a port.
     pub fn port(&self, port: PortId) -> Option<&PortFacts> {
         self.ports.get(usize::from(port.0))

@@ -8,7 +8,7 @@ use crate::counters::PuntCause;
 use crate::ids::{IfaceId, Mac, PortId};
 use crate::log::LogEvent;
 use crate::opening::AnyOpening;
-use crate::policy::RejectWith;
+use crate::policy::{RejectWith, Sniff};
 
 /// Frames, handovers, punts and log events of one burst; the engine empties it after each call.
 #[derive(Debug)]
@@ -125,6 +125,8 @@ pub enum PuntKind {
     Error(IfaceId, ErrorKind),
     /// The packet, already counted as rejected, deserves this answer.
     Reject(IfaceId, RejectWith),
+    /// The packet is a copy: send it to this sniffer.
+    Sniff(Sniff),
 }
 
 impl PuntKind {
@@ -137,7 +139,8 @@ impl PuntKind {
             | Self::Reassemble(_)
             | Self::Resolve(..)
             | Self::Local(_)
-            | Self::Fragment(..) => false,
+            | Self::Fragment(..)
+            | Self::Sniff(_) => false,
         }
     }
 }
@@ -154,6 +157,7 @@ impl PuntKind {
             Self::Fragment(..) => PuntCause::Fragment,
             Self::Error(..) => PuntCause::IcmpError,
             Self::Reject(..) => PuntCause::Reject,
+            Self::Sniff(_) => PuntCause::Sniff,
         }
     }
 }
@@ -188,6 +192,8 @@ pub enum FromSlowPath<B> {
     Output(B),
     /// A packet made here about a refused one, to enter at `output` as related, untranslated.
     Notice(B),
+    /// A packet made here that carries a copy of another, to enter at `output`, untracked.
+    Copy(B),
 }
 
 /// News of a neighbour.

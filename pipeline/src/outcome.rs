@@ -51,7 +51,7 @@ pub struct Outcome<'a> {
     pub decision: Decision,
     /// Every matched rule in order.
     pub rules: &'a [RuleId],
-    /// Those of them that write a line to the log.
+    /// Those of them that write a line to the log, or send a copy to a sniffer.
     pub logs: &'a [RuleId],
     /// How many of those, the first ones, were matched before routing.
     pub early_logs: usize,

@@ -277,8 +277,13 @@ impl Rehearsal<'_> {
         let mut destined = None;
         if expected {
             (view.outgoing.dst, view.outgoing.dst_port) = (live.dst, live.dst_port);
-        } else if !packet.local {
-            let decision = self.ask(Hook::DstNat, &mut packet, &view.incoming, None);
+        } else {
+            let hook = if packet.local {
+                Hook::NatOutput
+            } else {
+                Hook::DstNat
+            };
+            let decision = self.ask(hook, &mut packet, &view.incoming, None);
             let (program, key) = (self.program, &self.shared.key);
             view.outgoing = nat::destined(
                 program,
@@ -303,8 +308,18 @@ impl Rehearsal<'_> {
             }));
         }
         match way {
-            Way::Out(iface) if !expected => self.source(&mut packet, &view, iface, &live),
-            Way::Out(_) | Way::Local => Ok(None),
+            Way::Out(_) | Way::Local if expected => Ok(None),
+            Way::Out(iface) => {
+                let asked = (Hook::SrcNat, iface, Some(iface));
+                self.source(&mut packet, &view, asked, &live)
+            }
+            Way::Local => match packet.in_interface {
+                Some(entry) => {
+                    let asked = (Hook::NatInput, entry, None);
+                    self.source(&mut packet, &view, asked, &live)
+                }
+                None => Ok(None),
+            },
         }
     }
 
@@ -313,11 +328,11 @@ impl Rehearsal<'_> {
         &self,
         packet: &mut Passing<F>,
         view: &View<F>,
-        iface: IfaceId,
+        (hook, link, leaves): (Hook, IfaceId, Option<IfaceId>),
         live: &Tuple<F>,
     ) -> Result<Option<Retranslation>, Refusal> {
-        let decision = self.ask(Hook::SrcNat, packet, &view.outgoing, Some(iface));
-        let wish = nat::wished(self.program, view, decision, iface);
+        let decision = self.ask(hook, packet, &view.outgoing, leaves);
+        let wish = nat::wished(self.program, view, decision, link);
         let wish = wish.map_err(|reason| packet.refused(reason, decision.rule))?;
         let single = |address: F::Addr| AddressRange {
             first: address.to_ip(),

@@ -346,6 +346,9 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             FromSlowPath::Notice(buf) => {
                 stages::admit::own(core, &mut self.burst, buf, Origin::Notice, None);
             }
+            FromSlowPath::Copy(buf) => {
+                stages::admit::own(core, &mut self.burst, buf, Origin::Copy, None);
+            }
         }
         self.run(out);
     }

@@ -197,6 +197,37 @@ fn reject_tells_the_sender_by_reset_or_by_icmp() {
 }
 
 #[test]
+fn every_reject_with_tells_either_family_by_its_own_code() {
+    for (kind, v4, v6) in [
+        (Unreachable::Network, 0, 0),
+        (Unreachable::Host, 1, 3),
+        (Unreachable::Protocol, 2, 4),
+        (Unreachable::Port, 3, 4),
+        (Unreachable::NetProhibited, 9, 1),
+        (Unreachable::HostProhibited, 10, 1),
+        (Unreachable::AdminProhibited, 13, 1),
+        (Unreachable::NotNeighbour, 1, 2),
+        (Unreachable::SourceRoutingHeader, 5, 7),
+        (Unreachable::HeadersTooLong, 13, 8),
+    ] {
+        let mut policy = open_policy();
+        let reject = Action::Reject(RejectWith::Icmp(kind));
+        let forward = &mut policy.filter.chains[1].rules;
+        forward.push(rule(Matchers::default(), reject));
+        let mut sim = Sim::new(&policy, 1);
+        for (src, dst, code) in [
+            ("192.168.88.10:4000", "198.51.100.7:53", (3, v4)),
+            ("[fd00:88::10]:4000", "[2001:db8:7::7]:53", (1, v6)),
+        ] {
+            let seen = one(&sim.inject(LAN, udp(LAN, src, dst)), LAN);
+            assert_eq!(seen.parsed.icmp(), Some(code), "{kind:?}");
+            assert_eq!(sim.last_end().reason, Some(DropReason::FilterReject));
+        }
+        balanced(&sim);
+    }
+}
+
+#[test]
 fn nothing_listens_on_the_gateway_and_it_says_so() {
     let mut sim = Sim::new(&open_policy(), 1);
     let syn = tcp(LAN, "192.168.88.10:40000", "192.168.88.1:22", SYN, 100, 0);

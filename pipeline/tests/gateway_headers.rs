@@ -4,12 +4,11 @@
 
 mod sim;
 
-use sim::packets::{ACK, SYN, at, balanced, pieces_of, to_gateway};
+use sim::packets::{ACK, SYN, at, balanced, pieces_of, to_gateway, with_ipv4_options};
 use sim::{HOST_MAC, LAN, LAN_MAC, PEER_MAC, Sim, ip, open_policy, rule};
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::Mac;
-use turnpike_pipeline::packet::checksum::Sum;
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::packet::parse::VlanId;
 use turnpike_pipeline::policy::{
@@ -208,17 +207,7 @@ fn fragment_is_a_later_piece_and_only_where_nothing_puts_pieces_together() {
 
 /// A UDP packet whose IPv4 header has these options, a multiple of four bytes.
 fn with_options(options: &[u8]) -> Vec<u8> {
-    let mut frame = to_gateway(LAN, udp4().payload(b"hello"));
-    frame.splice(34..34, options.iter().copied());
-    let len = u16::try_from(frame.len() - 14).unwrap();
-    frame[14] = 0x45 + u8::try_from(options.len() / 4).unwrap();
-    frame[16..18].copy_from_slice(&len.to_be_bytes());
-    frame[24..26].fill(0);
-    let mut sum = Sum::new();
-    sum.add(&frame[14..34 + options.len()]);
-    let checksum = sum.checksum();
-    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
-    frame
+    with_ipv4_options(to_gateway(LAN, udp4().payload(b"hello")), options)
 }
 
 #[test]

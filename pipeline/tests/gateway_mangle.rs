@@ -9,9 +9,12 @@ use sim::packets::{ACK, SYN, SYN_ACK, balanced, one, tcp, to_gateway, udp};
 use sim::{LAN, Sim, WAN, is, masquerading_policy, open_policy, rule};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::MarkId;
-use turnpike_pipeline::packet::craft::Craft;
+use turnpike_pipeline::outbox::Found;
+use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
+use turnpike_pipeline::packet::tcp::tcp_options;
 use turnpike_pipeline::policy::{
-    Action, Comparison, Edit, Mark, MarkKind, Match, Matchers, PacketAsk, Policy, Then, TtlChange,
+    Action, AddressRange, Comparison, Edit, Mark, MarkKind, Match, Matchers, NewMss, PacketAsk,
+    Policy, PortRange, Then, Translation, TtlChange,
 };
 
 const PREROUTING: usize = 0;
@@ -294,6 +297,76 @@ fn a_connection_opened_at_another_worker_is_marked_and_its_first_packet_changed(
         assert_eq!(one(&sim.inject(WAN, answer), LAN).parsed.tos >> 2, 8);
         let ack = sim.inject(LAN, tcp(LAN, &inside, outside, ACK, 101, 501));
         assert_eq!(one(&ack, WAN).parsed.tos >> 2, 8);
+    }
+    balanced(&sim);
+}
+
+#[test]
+fn a_connection_whose_reply_arrives_elsewhere_keeps_its_mark_and_its_first_packets_changes() {
+    let server = AddressRange {
+        first: sim::ip("192.168.88.80"),
+        last: sim::ip("192.168.88.80"),
+    };
+    let to = Translation {
+        addresses: Some(server),
+        ports: Some(PortRange {
+            first: 8_080,
+            last: 8_080,
+        }),
+    };
+    let mut policy = mangling(
+        open_policy(),
+        vec![
+            (
+                PREROUTING,
+                marked(MarkKind::Connection, None),
+                set(MarkKind::Connection, 1),
+            ),
+            (
+                FORWARD,
+                marked(MarkKind::Connection, Some(1)),
+                change(Edit::Dscp(8)),
+            ),
+            (
+                FORWARD,
+                marked(MarkKind::Connection, Some(1)),
+                change(Edit::Mss(NewMss::AtMost(1_200))),
+            ),
+        ],
+    );
+    policy.nat.chains[0]
+        .rules
+        .push(rule(Matchers::default(), Action::DstNat(to)));
+    let mut sim = Sim::new(&policy, 4);
+    let announcing = |port: u16| {
+        let spec = TcpSpec {
+            flags: SYN,
+            options: &[2, 4, 0x05, 0xb4],
+            ..TcpSpec::default()
+        };
+        let client = at(&format!("198.51.100.7:{port}"));
+        to_gateway(WAN, Craft::tcp(client, at("203.0.113.2:80"), spec).unwrap())
+    };
+    for port in 5_000..5_064 {
+        let seen = one(&sim.inject(WAN, announcing(port)), LAN);
+        assert_eq!(seen.parsed.tos >> 2, 8);
+        assert_eq!(tcp_options(&seen.frame, &seen.parsed).mss, Some(1_200));
+        let client = format!("198.51.100.7:{port}");
+        let answer = tcp(LAN, "192.168.88.80:8080", &client, SYN_ACK, 500, 1);
+        assert_eq!(one(&sim.inject(LAN, answer), WAN).parsed.tos >> 2, 8);
+    }
+    let opened: u64 = sim
+        .counters
+        .iter()
+        .map(|c| c.handed_over(Found::ReplyArrives).read())
+        .sum();
+    assert!(
+        (10..64).contains(&opened),
+        "{opened} of 64 at another worker"
+    );
+    for worker in &mut sim.workers {
+        let table = &worker.conntrack().v4;
+        table.walk(0, 10_000, sim.now, |c| assert_eq!(c.mark, 2));
     }
     balanced(&sim);
 }

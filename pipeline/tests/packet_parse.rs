@@ -501,6 +501,9 @@ impl Buffer for Segments {
         self.0[0].drain(..n);
         Ok(())
     }
+    fn copy(&self) -> Option<Self> {
+        Some(Self(self.0.clone()))
+    }
     fn rx_checksum(&self) -> turnpike_pipeline::buffer::RxChecksum {
         turnpike_pipeline::buffer::RxChecksum::Unknown
     }

@@ -444,7 +444,7 @@ fn any_tagging_becomes_any_other() {
     for frame in frames {
         for (tagging, want) in [
             (Tagging::Untagged, plain()),
-            (Tagging::Tagged(b), plain().vlan(b)),
+            (Tagging::Tagged(b, None), plain().vlan(b)),
         ] {
             let (mut parsed, mut buf) = open(frame.clone());
             retag(&mut buf, &mut parsed, tagging).unwrap();

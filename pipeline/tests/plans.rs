@@ -22,8 +22,8 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::ids::{ChainId, IfaceId, MarkId, RuleId};
 use turnpike_pipeline::policy::{
-    Action, Chain, ConnectionLimit, Edit, Mark, MarkKind, Match, Matchers, NatStateSet, PacketAsk,
-    Policy, RejectWith, Rule, TableKind, Then, TtlChange, Unreachable,
+    Action, Chain, ConnectionLimit, Edit, Mark, MarkKind, Match, Matchers, NatStateSet, NewMss,
+    NewPriority, PacketAsk, Policy, RejectWith, Rule, TableKind, Then, TtlChange, Unreachable,
 };
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::rules::linear::END_OF_CHAIN;
@@ -92,6 +92,17 @@ fn action(
         (TableKind::Mangle, 4) => {
             Action::Edit(Edit::Ttl(TtlChange::increment(random.byte() % 4)), then)
         }
+        (TableKind::Mangle, 5) => Action::Edit(
+            random.pick(&[
+                Edit::Mss(NewMss::FitsPath),
+                Edit::Mss(NewMss::AtMost(1_200)),
+                Edit::ClearDf,
+                Edit::StripOptions,
+                Edit::Priority(NewPriority::FromDscp),
+                Edit::Priority(NewPriority::Set(3)),
+            ]),
+            then,
+        ),
         (TableKind::Mangle, _) => Action::Edit(Edit::Mark(random.pick(&MarkKind::ALL), mark), then),
         (_, 3) => Action::Drop,
         (_, 4) => Action::Reject(RejectWith::Icmp(Unreachable::Port)),

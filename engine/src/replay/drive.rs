@@ -316,7 +316,8 @@ impl Replay {
             | PuntKind::Resolve(..)
             | PuntKind::Local(_)
             | PuntKind::Error(..)
-            | PuntKind::Reject(..) => {}
+            | PuntKind::Reject(..)
+            | PuntKind::Sniff(_) => {}
         }
     }
 

@@ -16,7 +16,7 @@ pub struct Books {
     pub received: u64,
     /// Packets the gateway made.
     pub generated: u64,
-    /// Copies made of packets: none, as long as nothing in the pipeline copies.
+    /// Copies made of packets, for sniffers.
     pub copies: u64,
     /// Fragments made of packets too large for their link.
     pub fragments_made: u64,
@@ -38,7 +38,7 @@ impl Books {
         parts.into_iter().fold(Self::default(), |sum, part| Self {
             received: sum.received + part.received.read().packets,
             generated: sum.generated + part.generated.read(),
-            copies: sum.copies,
+            copies: sum.copies + part.copies.read(),
             fragments_made: sum.fragments_made + part.fragments_made.read(),
             out: sum.out + part.sent.read().packets,
             to_host: sum.to_host + part.to_host.read(),

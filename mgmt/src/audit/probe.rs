@@ -99,6 +99,7 @@ pub const fn role(action: &Action) -> Role {
         | Action::Passthrough
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => Role::Note,
     }
 }

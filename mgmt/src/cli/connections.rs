@@ -206,6 +206,7 @@ fn human(connections: &[Connection]) -> String {
             "repl-bytes",
             "age",
             "idle",
+            "connection-mark",
             "helper",
             "rule",
         ],
@@ -235,6 +236,7 @@ fn human(connections: &[Connection]) -> String {
             c.repl.bytes.to_string(),
             duration(c.age_seconds),
             duration(c.idle_seconds),
+            c.connection_mark.clone().unwrap_or_default(),
             c.helper.clone().unwrap_or_default(),
             c.rule.clone().unwrap_or_default(),
         ]);

@@ -44,7 +44,7 @@ impl Place {
 /// A page of at most `limit` connections that `filter` wants, from `cursor` on.
 ///
 /// # Errors
-/// A cursor that is none, or a worker that does not answer.
+/// A cursor that is none, a mark that nobody knows, or a worker that does not answer.
 pub fn page(
     gateway: &Gateway,
     filter: &Arc<Filter>,
@@ -62,6 +62,7 @@ pub fn page(
     let began = Instant::now();
     let now_secs = gateway.clock().now().as_secs();
     let program = gateway.program();
+    let filter = &numbered(filter, &program)?;
     let mut connections = Vec::new();
     while let Some(here) = place {
         if usize::from(here.worker) >= gateway.worker_count() {
@@ -95,8 +96,9 @@ pub fn page(
 /// How many connections `filter` wants.
 ///
 /// # Errors
-/// A worker that does not answer.
+/// A worker that does not answer, or a mark that nobody knows.
 pub fn count(gateway: &Gateway, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+    let filter = &numbered(filter, &gateway.program())?;
     in_pieces(gateway, |worker, cursor| {
         gateway.count_connections(worker, cursor, wanted(filter, worker))
     })
@@ -105,8 +107,9 @@ pub fn count(gateway: &Gateway, filter: &Arc<Filter>) -> Result<u64, Unanswered>
 /// Ends the connections that `filter` wants; how many it has ended.
 ///
 /// # Errors
-/// A worker that does not answer.
+/// A worker that does not answer, or a mark that nobody knows.
 pub fn flush(gateway: &Gateway, filter: &Arc<Filter>) -> Result<u64, Unanswered> {
+    let filter = &numbered(filter, &gateway.program())?;
     in_pieces(gateway, |worker, cursor| {
         gateway.flush_connections(worker, cursor, wanted(filter, worker))
     })
@@ -126,6 +129,12 @@ fn in_pieces(
         place = place.after(tally.next);
     }
     Ok(connections)
+}
+
+/// The filter with the numbers that marks have now.
+fn numbered(filter: &Filter, program: &Program) -> Result<Arc<Filter>, Unanswered> {
+    let filter = filter.under(&program.marks).map_err(Unanswered::Wrong)?;
+    Ok(Arc::new(filter))
 }
 
 /// The filter as a worker asks it. The worker gives back a reference, not memory.
@@ -225,7 +234,7 @@ fn row<F: Family>(
             bytes: repl_bytes,
         },
         idle_seconds: u64::from(connection.idle_ms / 1_000),
-        connection_mark: connection.mark,
+        connection_mark: program.marks.name(connection.mark).map(str::to_owned),
         helper: connection.helper.and_then(helper_name).map(str::to_owned),
         layer7_label: connection.label.map(LabelId::number),
         master: connection.master.map(master),

@@ -68,6 +68,8 @@ impl Events {
         gateway: &Gateway,
         wanted: EventFilter,
     ) -> Result<Watching, Unanswered> {
+        let marks = &gateway.program().marks;
+        let wanted = wanted.under(marks).map_err(Unanswered::Wrong)?;
         let watching = self.hub.enter(wanted).ok_or_else(Unanswered::stopping)?;
         let mut telling = self.telling();
         if *telling != Telling::On {

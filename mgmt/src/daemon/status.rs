@@ -14,7 +14,7 @@ use turnpike_pipeline::counters::{Counts, PuntCause, Traffic, WorkerCounters};
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::outbox::Found;
-use turnpike_pipeline::policy::{Action, Edit, TableKind};
+use turnpike_pipeline::policy::{Action, RejectWith, TableKind};
 use turnpike_pipeline::program::Program;
 
 use super::reload::Pending;
@@ -317,6 +317,7 @@ fn worker(status: &gateway::WorkerStatus, gateway: &Gateway) -> Worker {
         rx: read(&counters.received),
         tx: read(&counters.sent),
         generated: counters.generated.read(),
+        copies: counters.copies.read(),
         fragments_made: counters.fragments_made.read(),
         consumed: counters.consumed.read(),
         to_host: counters.to_host.read(),
@@ -397,7 +398,8 @@ fn action_name(action: &Action) -> &'static str {
     match action {
         Action::Accept => "accept",
         Action::Drop => "drop",
-        Action::Reject(_) => "reject",
+        Action::Reject(RejectWith::Tarpit) => "tarpit",
+        Action::Reject(RejectWith::Icmp(_) | RejectWith::TcpReset) => "reject",
         Action::Log(_) => "log",
         Action::Passthrough => "passthrough",
         Action::Jump(_) => "jump",
@@ -412,8 +414,7 @@ fn action_name(action: &Action) -> &'static str {
         Action::Same(..) => "same",
         Action::Netmap(_) => "netmap",
         Action::AddToList(end, ..) => adding_action(*end),
-        Action::Edit(Edit::Mark(kind, _), _) => kind.action(),
-        Action::Edit(Edit::Dscp(_), _) => "change-dscp",
-        Action::Edit(Edit::Ttl(_), _) => "change-ttl",
+        Action::Edit(edit, _) => edit.action(),
+        Action::Sniff(sniff) => sniff.form.action(),
     }
 }

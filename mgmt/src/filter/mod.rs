@@ -16,6 +16,7 @@ use turnpike_conntrack::events::Change;
 use turnpike_conntrack::ids::{ConnState, HelperId, WorkerId};
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_conntrack::walk::{AnyConnection, Connection};
+use turnpike_pipeline::rules::MarkNumbers;
 
 use crate::problem::did_you_mean;
 use crate::running::StateName;
@@ -82,6 +83,8 @@ enum Ask {
         value: u32,
         mask: u32,
     },
+    /// By its name, which the running gateway knows.
+    NamedMark(String),
     Nat(Vec<Flags>),
     Flags {
         set: Flags,
@@ -123,6 +126,18 @@ impl Filter {
         Ok(())
     }
 
+    /// The filter with numbers for the names of marks.
+    ///
+    /// # Errors
+    /// A name that no mark has.
+    pub fn under(&self, marks: &MarkNumbers) -> Result<Self, String> {
+        let mut asks = self.asks.clone();
+        for (_, _, ask) in &mut asks {
+            ask.name_marks(marks)?;
+        }
+        Ok(Self { asks })
+    }
+
     /// Whether it means every connection.
     pub fn is_all(&self) -> bool {
         self.asks.is_empty()
@@ -144,6 +159,44 @@ impl Filter {
 }
 
 impl Ask {
+    /// Puts the number of a mark in place of its name.
+    fn name_marks(&mut self, marks: &MarkNumbers) -> Result<(), String> {
+        let mask = u32::MAX;
+        match self {
+            Self::NamedMark(name) => {
+                let value = marks.named(name).ok_or_else(|| {
+                    let near = did_you_mean(name, marks.names());
+                    format!("connection-mark: no rule names a mark `{name}`{near}")
+                })?;
+                *self = Self::Mark { value, mask };
+            }
+            // A number may be a name; whoever writes one means that.
+            Self::Mark {
+                value,
+                mask: u32::MAX,
+            } if *value != 0 => {
+                if let Some(value) = marks.named(&value.to_string()) {
+                    *self = Self::Mark { value, mask };
+                }
+            }
+            Self::Mark { .. }
+            | Self::Address(..)
+            | Self::Port(..)
+            | Self::Protocol(_)
+            | Self::Family(_)
+            | Self::ConnectionState(_)
+            | Self::State(_)
+            | Self::TcpState(_)
+            | Self::Nat(_)
+            | Self::Flags { .. }
+            | Self::Helper(_)
+            | Self::TimeoutLess(_)
+            | Self::TimeoutGreater(_)
+            | Self::Worker(_) => {}
+        }
+        Ok(())
+    }
+
     fn holds<F: Family>(&self, worker: WorkerId, connection: &Connection<F>) -> bool {
         let (original, reply) = (&connection.pair.original, &connection.pair.reply);
         match self {
@@ -166,6 +219,8 @@ impl Ask {
                 original.proto == Proto::TCP && states.iter().any(|s| s.is(connection.state_word()))
             }
             Self::Mark { value, mask } => connection.mark & mask == value & mask,
+            // Nobody has told its number: no connection is known to have it.
+            Self::NamedMark(_) => false,
             Self::Nat(sides) => sides.iter().any(|side| connection.flags.contains(*side)),
             Self::Flags { set, clear } => {
                 connection.flags.contains(*set)
@@ -242,6 +297,17 @@ impl EventFilter {
         })
         .map_err(|message| format!("event: {message}"))?;
         Ok(())
+    }
+
+    /// The filter with numbers for the names of marks.
+    ///
+    /// # Errors
+    /// A name that no mark has.
+    pub fn under(&self, marks: &MarkNumbers) -> Result<Self, String> {
+        Ok(Self {
+            changes: self.changes.clone(),
+            connections: self.connections.under(marks)?,
+        })
     }
 
     /// Whether this change of a connection of `worker` is meant.

@@ -413,3 +413,33 @@ proptest! {
         let _ = Filter::default().ask(NAMES[at], &value);
     }
 }
+
+#[test]
+fn connection_mark_is_asked_by_name_once_the_gateway_has_numbered_it() {
+    let names = ["bulk", "voip", "37"].map(str::to_owned);
+    let marks = MarkNumbers::build(&names, None);
+    let asks = |value: &str| {
+        let mut filter = Filter::default();
+        filter.ask("connection-mark", value).unwrap();
+        let filter = filter.under(&marks)?;
+        let (_, sense, ask) = filter.asks.into_iter().next().unwrap();
+        Ok::<_, String>((sense, ask))
+    };
+    let mark = |value| Ask::Mark {
+        value,
+        mask: u32::MAX,
+    };
+    assert_eq!(asks("voip"), Ok((Sense::Plain, mark(2))));
+    assert_eq!(asks("!bulk"), Ok((Sense::Negated, mark(1))));
+    assert_eq!(
+        asks("37"),
+        Ok((Sense::Plain, mark(3))),
+        "its name is a number"
+    );
+    assert_eq!(asks("38"), Ok((Sense::Plain, mark(38))));
+    assert_eq!(asks("no-mark"), Ok((Sense::Plain, mark(0))));
+    assert_eq!(
+        asks("viop").unwrap_err(),
+        "connection-mark: no rule names a mark `viop` (did you mean `voip`?)"
+    );
+}

@@ -14,7 +14,7 @@ use turnpike_helpers::names::{HELPER_NAMES, helper_named};
 use super::{Ask, End, VALUES_MAX};
 use crate::config::port::ranges;
 use crate::config::section::Word;
-use crate::config::value::{choice, number};
+use crate::config::value::{Name, choice, number};
 use crate::running::StateName;
 
 /// The states that a tracked connection can have in a rule.
@@ -123,11 +123,16 @@ fn tcp_state(text: &str) -> Result<StateName, String> {
     })
 }
 
-/// `7`, `0x10/0xf0`, or `no-mark`.
+/// A name, `7`, `0x10/0xf0`, or `no-mark`.
 fn mark(text: &str) -> Result<Ask, String> {
     if text == "no-mark" {
         let mask = u32::MAX;
         return Ok(Ask::Mark { value: 0, mask });
+    }
+    let numeric = text.starts_with("0x") || text.contains('/');
+    let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+    if !numeric && !digits && Name::read(text).is_ok() {
+        return Ok(Ask::NamedMark(text.to_owned()));
     }
     let (value, mask) = match text.split_once('/') {
         Some((value, mask)) => (bits(value)?, bits(mask)?),
@@ -148,7 +153,9 @@ fn bits(text: &str) -> Result<u32, String> {
             .and_then(|n| u32::try_from(n).ok()),
     };
     read.ok_or_else(|| {
-        format!("`{text}` is not a mark; write a number (7, 0x10), a number/mask, or no-mark")
+        format!(
+            "`{text}` is not a mark; write its name, a number (7, 0x10), a number/mask, or no-mark"
+        )
     })
 }
 

@@ -164,6 +164,11 @@ const WORKER_COUNTERS: &[Column] = &[
         |w| w.generated,
     ),
     (
+        "copied_packets",
+        "Copies that the worker made of packets, for sniffers.",
+        |w| w.copies,
+    ),
+    (
         "fragments_made",
         "Fragments made of packets too large for their link.",
         |w| w.fragments_made,

@@ -64,12 +64,14 @@ impl IcmpError {
 const fn unreachable_code_v4(kind: Unreachable) -> u8 {
     match kind {
         Unreachable::Network => 0,
-        Unreachable::Host => 1,
+        // RFC 7915 section 5.2 translates IPv6's code 2 to this one.
+        Unreachable::Host | Unreachable::NotNeighbour => 1,
         Unreachable::Protocol => 2,
         Unreachable::Port => 3,
+        Unreachable::SourceRoutingHeader => 5,
         Unreachable::NetProhibited => 9,
         Unreachable::HostProhibited => 10,
-        Unreachable::AdminProhibited => 13,
+        Unreachable::AdminProhibited | Unreachable::HeadersTooLong => 13,
     }
 }
 
@@ -81,6 +83,10 @@ const fn unreachable_code_v6(kind: Unreachable) -> u8 {
         Unreachable::NetProhibited | Unreachable::HostProhibited | Unreachable::AdminProhibited => {
             1
         }
+        Unreachable::NotNeighbour => 2,
+        // RFC 6550 section 20.18 and RFC 8883 section 5.
+        Unreachable::SourceRoutingHeader => 7,
+        Unreachable::HeadersTooLong => 8,
     }
 }
 

@@ -27,6 +27,8 @@ pub mod retag;
 pub mod rewrite;
 pub mod sctp;
 pub mod segment;
+pub mod sniff;
+pub mod tarpit;
 pub mod tcp;
 mod transport;
 pub mod tuple;

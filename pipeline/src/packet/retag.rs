@@ -10,24 +10,27 @@ use crate::buffer::{Buffer, NoRoom};
 pub enum Tagging {
     /// None.
     Untagged,
-    /// One 802.1Q tag of priority zero.
-    Tagged(VlanId),
+    /// One 802.1Q tag of this priority; without one, a tag that is there already keeps its own and
+    /// a new one has zero.
+    Tagged(VlanId, Option<u8>),
 }
 
 impl Tagging {
     /// Whether a frame carries other tags than these.
     pub fn differs_from(self, parsed: &Parsed) -> bool {
-        let wanted = match self {
-            Self::Untagged => None,
-            Self::Tagged(id) => Some(id),
+        let (wanted, priority) = match self {
+            Self::Untagged => (None, None),
+            Self::Tagged(id, priority) => (Some(id), priority),
         };
-        self.header_len() != usize::from(parsed.link.len) || parsed.link.vlan != wanted
+        self.header_len() != usize::from(parsed.link.len)
+            || parsed.link.vlan != wanted
+            || priority.is_some_and(|priority| priority != parsed.link.priority)
     }
 
     const fn header_len(self) -> usize {
         match self {
             Self::Untagged => ETHERNET_LEN,
-            Self::Tagged(_) => ETHERNET_LEN + VLAN_LEN,
+            Self::Tagged(..) => ETHERNET_LEN + VLAN_LEN,
         }
     }
 }
@@ -50,11 +53,13 @@ pub fn retag<B: Buffer>(buf: &mut B, parsed: &mut Parsed, tagging: Tagging) -> R
     put(head, 0, &addresses);
     parsed.link.vlan = None;
     parsed.link.inner_vlan = None;
-    if let Tagging::Tagged(id) = tagging {
+    if let Tagging::Tagged(id, priority) = tagging {
+        let priority = priority.unwrap_or_default() & 0b111;
         // The type of what is carried sits before it whatever the tags, so it has not moved.
         put_u16(head, 12, ETHERTYPE_VLAN);
-        put_u16(head, 14, id.0 & 0x0fff);
+        put_u16(head, 14, u16::from(priority) << 13 | id.0 & 0x0fff);
         parsed.link.vlan = Some(id);
+        parsed.link.priority = priority;
     }
     parsed.link.len = u8::try_from(new).unwrap_or(parsed.link.len);
     for offset in [&mut parsed.l3, &mut parsed.l4, &mut parsed.payload] {

@@ -22,13 +22,29 @@ pub struct TcpOptions {
 /// Reading stops at the first option whose length does not fit, as hosts do.
 pub fn tcp_options(head: &[u8], parsed: &Parsed) -> TcpOptions {
     let mut found = TcpOptions::default();
+    for_each_option(head, parsed, |_, option| found.take(option));
+    found
+}
+
+/// Where the TCP segment in `head` says its maximum segment size.
+pub fn mss_at(head: &[u8], parsed: &Parsed) -> Option<usize> {
+    let mut found = None;
+    for_each_option(head, parsed, |at, option| {
+        if let [2, 4, _, _] = option {
+            found = Some(at + 2);
+        }
+    });
+    found
+}
+
+/// Calls `visit` with the place of each option, and its bytes.
+fn for_each_option(head: &[u8], parsed: &Parsed, mut visit: impl FnMut(usize, &[u8])) {
     let Transport::Tcp(_) = parsed.transport else {
-        return found;
+        return;
     };
+    let end = usize::from(parsed.payload);
     let start = usize::from(parsed.l4) + TCP_LEN;
-    let mut rest = head
-        .get(start..usize::from(parsed.payload))
-        .unwrap_or_default();
+    let mut rest = head.get(start..end).unwrap_or_default();
     while let [kind, behind @ ..] = rest {
         let len = match (kind, behind.first()) {
             (0, _) => break,
@@ -39,10 +55,9 @@ pub fn tcp_options(head: &[u8], parsed: &Parsed) -> TcpOptions {
         let Some((option, after)) = rest.split_at_checked(len) else {
             break;
         };
-        found.take(option);
+        visit(end - rest.len(), option);
         rest = after;
     }
-    found
 }
 
 impl TcpOptions {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::edits::{Edit, Then};
 use super::matchers::AddressRange;
+use super::sniff::Sniff;
 use crate::ids::{ChainId, ListId};
 use crate::rules::matchers::End;
 
@@ -33,6 +34,8 @@ pub enum Action {
     AddToList(End, ListId, ListTimeout),
     /// mangle: the packet, or its connection, is changed.
     Edit(Edit, Then),
+    /// mangle: a copy of the packet is sent to a sniffer; the next rule is looked at.
+    Sniff(Sniff),
     /// nat: the source becomes one of these.
     SrcNat(Translation),
     /// nat: the source becomes an address of the interface it leaves by.
@@ -109,6 +112,8 @@ pub enum RejectWith {
     Icmp(Unreachable),
     /// A TCP segment with RST; other protocols get a port unreachable.
     TcpReset,
+    /// `tarpit`: a TCP client is let believe that it is connected, and may never send anything.
+    Tarpit,
 }
 
 /// The unreachable kinds of both families under RouterOS's names.
@@ -128,4 +133,10 @@ pub enum Unreachable {
     HostProhibited,
     /// `icmp-admin-prohibited`, both families.
     AdminProhibited,
+    /// `icmp-not-neighbour` of IPv6; for IPv4 host unreachable.
+    NotNeighbour,
+    /// `icmp-err-src-routing-header` of IPv6; for IPv4 source route failed.
+    SourceRoutingHeader,
+    /// `icmp-headers-too-long` of IPv6; for IPv4 administratively prohibited.
+    HeadersTooLong,
 }

@@ -11,6 +11,70 @@ pub enum Edit {
     Dscp(u8),
     /// `change-ttl` and `change-hop-limit`.
     Ttl(TtlChange),
+    /// `change-mss`: the segment size that a SYN announces is lowered.
+    Mss(NewMss),
+    /// `clear-df`: an IPv4 packet may be cut into fragments.
+    ClearDf,
+    /// `strip-ipv4-options`: an IPv4 header's options become padding.
+    StripOptions,
+    /// `set-priority`: the priority of the VLAN tag that the packet leaves with.
+    Priority(NewPriority),
+}
+
+impl Edit {
+    /// The action that makes it.
+    pub const fn action(self) -> &'static str {
+        match self {
+            Self::Mark(kind, _) => kind.action(),
+            Self::Dscp(_) => "change-dscp",
+            Self::Ttl(_) => "change-ttl",
+            Self::Mss(_) => "change-mss",
+            Self::ClearDf => "clear-df",
+            Self::StripOptions => "strip-ipv4-options",
+            Self::Priority(_) => "set-priority",
+        }
+    }
+}
+
+/// What a SYN may announce at most; a change never raises it, as in Linux.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NewMss {
+    /// This many bytes.
+    AtMost(u16),
+    /// `clamp-to-pmtu`: what fits the links by which the packet comes and leaves.
+    FitsPath,
+}
+
+/// Where a packet's new priority is taken from. A VLAN tag has room for its lowest three bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NewPriority {
+    /// This number, 0 to 63.
+    Set(u8),
+    /// `from-dscp`: its DSCP.
+    FromDscp,
+    /// `from-dscp-high-3-bits`: the upper half of its DSCP.
+    FromDscpHigh,
+    /// `from-ingress`: the tag it came with.
+    FromIngress,
+}
+
+impl NewPriority {
+    /// The words of the configuration; a number stands for itself.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("from-dscp", Self::FromDscp),
+        ("from-dscp-high-3-bits", Self::FromDscpHigh),
+        ("from-ingress", Self::FromIngress),
+    ];
+
+    /// What it comes to for a packet of this DSCP that came with this tag.
+    pub const fn of(self, dscp: u8, ingress: u8) -> u8 {
+        match self {
+            Self::Set(number) => number,
+            Self::FromDscp => dscp,
+            Self::FromDscpHigh => dscp >> 3,
+            Self::FromIngress => ingress,
+        }
+    }
 }
 
 /// What carries a mark.

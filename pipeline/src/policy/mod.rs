@@ -11,6 +11,7 @@ mod headers;
 mod matchers;
 mod payload;
 mod rates;
+mod sniff;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -26,7 +27,7 @@ pub use action::{
     Action, ListTimeout, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable,
 };
 pub use asks::{Comparison, PacketAsk};
-pub use edits::{Edit, MarkKind, Then, TtlChange};
+pub use edits::{Edit, MarkKind, NewMss, NewPriority, Then, TtlChange};
 pub use fields::{Classifier, FlowFields};
 pub use headers::{Extent, HeaderAsk, HeaderSet, Ipv4OptionSet, Ipv4Options, Piece, TcpFlags};
 pub use matchers::{
@@ -35,6 +36,7 @@ pub use matchers::{
 };
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
+pub use sniff::{SNIFF_PORT, Sniff, SniffForm};
 
 /// Everything a program is compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -239,7 +241,7 @@ impl TableKind {
         match self {
             Self::Raw => &["prerouting", "output"],
             Self::Mangle => &["prerouting", "input", "forward", "output", "postrouting"],
-            Self::Nat => &["dstnat", "srcnat"],
+            Self::Nat => &["dstnat", "srcnat", "input", "output"],
             Self::Filter => &["input", "forward", "output"],
         }
     }

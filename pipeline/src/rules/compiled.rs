@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::ids::{ChainId, RuleId};
 use crate::policy::{
-    Action, AddressRange, ConnectionLimit, Match, PacketAsk, Policy, PortChoice, Rule, Source,
-    TableKind,
+    Action, AddressRange, ConnectionLimit, Match, PacketAsk, Policy, PortChoice, Rule, Sniff,
+    Source, TableKind,
 };
 use crate::program::Program;
 use crate::rules::classify::Index;
@@ -98,6 +98,7 @@ impl CompiledRule {
             | Action::NoTrack
             | Action::Fasttrack
             | Action::AddToList(..)
+            | Action::Sniff(_)
             | Action::Edit(..)
             | Action::SrcNat(_)
             | Action::Masquerade(_)
@@ -106,6 +107,31 @@ impl CompiledRule {
             | Action::EndpointIndependent(_)
             | Action::Same(..)
             | Action::Netmap(_) => self.log.as_ref(),
+        }
+    }
+
+    /// Who gets a copy of a packet that matches.
+    pub const fn sniff(&self) -> Option<Sniff> {
+        match self.action {
+            Action::Sniff(sniff) => Some(sniff),
+            Action::Log(_)
+            | Action::Accept
+            | Action::Drop
+            | Action::Reject(_)
+            | Action::Passthrough
+            | Action::Jump(_)
+            | Action::Return
+            | Action::NoTrack
+            | Action::Fasttrack
+            | Action::AddToList(..)
+            | Action::Edit(..)
+            | Action::SrcNat(_)
+            | Action::Masquerade(_)
+            | Action::DstNat(_)
+            | Action::Redirect(_)
+            | Action::EndpointIndependent(_)
+            | Action::Same(..)
+            | Action::Netmap(_) => None,
         }
     }
 

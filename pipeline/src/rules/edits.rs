@@ -1,6 +1,8 @@
 //! What rules have changed of one packet so far.
 
-use crate::policy::{Edit, MarkKind, TtlChange};
+use crate::packet::headers::{IPV4_LEN, IPV6_LEN, TCP_LEN};
+use crate::packet::parse::{Net, Parsed};
+use crate::policy::{Edit, MarkKind, NewMss, NewPriority, TtlChange};
 use crate::rules::marks::{MarkNumbers, Marks};
 
 /// Where a packet stands when a rule changes it.
@@ -28,6 +30,16 @@ pub struct Edits {
     pub ttl_early: TtlChange,
     /// The same, behind what forwarding takes off.
     pub ttl_late: TtlChange,
+    /// What a SYN may announce at most.
+    pub mss: Option<u16>,
+    /// Whether it may announce no more than the links carry that it comes and leaves by.
+    pub mss_fits_path: bool,
+    /// Where it was first allowed to be cut into fragments.
+    pub df_cleared: Option<Phase>,
+    /// Whether its IPv4 options become padding.
+    pub options_stripped: bool,
+    /// Its new priority.
+    pub priority: Option<NewPriority>,
 }
 
 impl Edits {
@@ -45,6 +57,44 @@ impl Edits {
             (Edit::Dscp(dscp), _) => self.dscp = Some(dscp),
             (Edit::Ttl(change), Phase::Early) => self.ttl_early = self.ttl_early.then(change),
             (Edit::Ttl(change), Phase::Late) => self.ttl_late = self.ttl_late.then(change),
+            (Edit::Mss(NewMss::AtMost(mss)), _) => {
+                self.mss = Some(self.mss.map_or(mss, |lower| lower.min(mss)));
+            }
+            (Edit::Mss(NewMss::FitsPath), _) => self.mss_fits_path = true,
+            (Edit::ClearDf, phase) => self.df_cleared = self.df_cleared.or(Some(phase)),
+            (Edit::StripOptions, _) => self.options_stripped = true,
+            (Edit::Priority(from), _) => self.priority = Some(self.priority_of(from)),
+        }
+    }
+
+    /// A priority that does not depend on what rules further on make of the DSCP.
+    fn priority_of(&self, from: NewPriority) -> NewPriority {
+        let taken = |dscp| NewPriority::Set(from.of(dscp, 0));
+        match from {
+            NewPriority::FromDscp | NewPriority::FromDscpHigh => self.dscp.map_or(from, taken),
+            NewPriority::Set(_) | NewPriority::FromIngress => from,
+        }
+    }
+
+    /// The priority that rules gave to a packet, 0 to 63.
+    pub fn new_priority(&self, parsed: &Parsed) -> Option<u8> {
+        let from = self.priority?;
+        Some(from.of(parsed.tos >> 2, parsed.link.priority))
+    }
+
+    /// What a SYN may announce at most, on a path over links of `mtu` bytes.
+    pub fn mss_limit(&self, net: Net, mtu: Option<u16>) -> Option<u16> {
+        let ip = match net {
+            Net::Arp => return None,
+            Net::V4 => IPV4_LEN,
+            Net::V6 => IPV6_LEN,
+        };
+        let headers = u16::try_from(ip + TCP_LEN).unwrap_or_default();
+        let carried = mtu.filter(|_| self.mss_fits_path);
+        let carried = carried.map(|mtu| mtu.saturating_sub(headers));
+        match (self.mss, carried) {
+            (Some(set), Some(carried)) => Some(set.min(carried)),
+            (set, carried) => set.or(carried),
         }
     }
 
@@ -60,6 +110,12 @@ impl Edits {
 
     /// Whether a header has to be rewritten.
     pub fn touch_headers(&self) -> bool {
-        self.dscp.is_some() || self.ttl_early != TtlChange::NONE || self.ttl_late != TtlChange::NONE
+        self.dscp.is_some()
+            || self.ttl_early != TtlChange::NONE
+            || self.ttl_late != TtlChange::NONE
+            || self.mss.is_some()
+            || self.mss_fits_path
+            || self.df_cleared.is_some()
+            || self.options_stripped
     }
 }

@@ -64,6 +64,7 @@ fn source_range(rule: &CompiledRule) -> Option<AddressRange> {
         | Action::NoTrack
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..)
         | Action::Masquerade(_)
         | Action::DstNat(_)

@@ -1,7 +1,7 @@
 //! What the headers of the packet at hand answer.
 
 use crate::buffer::Buffer;
-use crate::packet::headers::IPV4_LEN;
+use crate::packet::headers::{IPV4_LEN, TCP_SYN};
 use crate::packet::ipv6::headers_of;
 use crate::packet::parse::Net;
 use crate::packet::tcp::tcp_options;
@@ -14,10 +14,7 @@ impl<B: Buffer> Sight<'_, B> {
         match ask {
             HeaderAsk::Dscp(dscp) => Some(self.dscp()? == dscp),
             HeaderAsk::TcpFlags(flags) => Some(flags.hold(self.parsed.tcp()?.flags)),
-            HeaderAsk::TcpMss(first, last) => {
-                let mss = tcp_options(self.buf.head(), self.parsed).mss?;
-                Some((first..=last).contains(&mss))
-            }
+            HeaderAsk::TcpMss(first, last) => Some((first..=last).contains(&self.mss()?)),
             HeaderAsk::SrcMac(mac) => self.came_in().then_some(self.parsed.link.src == mac),
             HeaderAsk::Fragment(Piece::Later) => Some(!self.parsed.fragment.has_transport()),
             HeaderAsk::Fragment(Piece::WholeOrFirst) => Some(self.parsed.fragment.has_transport()),
@@ -38,7 +35,7 @@ impl<B: Buffer> Sight<'_, B> {
                 let set = self.parsed.tcp()?.flags;
                 TcpFlags { set, clear: 0 }.to_string()
             }
-            HeaderAsk::TcpMss(..) => tcp_options(self.buf.head(), self.parsed).mss?.to_string(),
+            HeaderAsk::TcpMss(..) => self.mss()?.to_string(),
             HeaderAsk::SrcMac(_) => {
                 let mac = self.parsed.link.src;
                 self.came_in().then(|| mac.to_string())?
@@ -67,9 +64,23 @@ impl<B: Buffer> Sight<'_, B> {
         }
     }
 
-    /// That of the tag it came with; zero for a packet without one, or of the gateway itself.
+    /// What a segment announces, with what rules have made of a SYN's.
+    fn mss(&self) -> Option<u16> {
+        let mss = tcp_options(self.buf.head(), self.parsed).mss?;
+        let lowered = self.parsed.tcp()?.flags & TCP_SYN != 0;
+        let limit = self.edits.mss_limit(self.parsed.net, self.path_mtu);
+        Some(match limit.filter(|_| lowered) {
+            Some(limit) => mss.min(limit),
+            None => mss,
+        })
+    }
+
+    /// What rules have given it, else that of the tag it came with; zero for a packet without one,
+    /// or of the gateway itself.
     fn priority(&self) -> u8 {
-        if self.came_in() {
+        if let Some(priority) = self.edits.new_priority(self.parsed) {
+            priority
+        } else if self.came_in() {
             self.parsed.link.priority
         } else {
             0
@@ -79,6 +90,7 @@ impl<B: Buffer> Sight<'_, B> {
     fn ipv4_options(&self) -> Option<Ipv4OptionSet> {
         match self.parsed.net {
             Net::Arp | Net::V6 => return None,
+            Net::V4 if self.edits.options_stripped => return Some(Ipv4OptionSet::default()),
             Net::V4 => {}
         }
         let start = usize::from(self.parsed.l3) + IPV4_LEN;

@@ -333,6 +333,7 @@ pub(super) const fn course(action: &Action) -> Course {
         | Action::Passthrough
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(_, Then::GoOn) => Course::Next,
         Action::Edit(_, Then::Stop) => Course::Decide(Verdict::Accept),
         Action::Jump(chain) => Course::Jump(*chain),

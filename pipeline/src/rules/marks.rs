@@ -78,6 +78,11 @@ impl MarkNumbers {
         self.names.get(index).map(|name| &**name)
     }
 
+    /// Every name that has a number.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.names.iter().map(|name| &**name)
+    }
+
     /// The number of this name, if any program had it.
     pub fn named(&self, name: &str) -> Option<u32> {
         let index = self.names.iter().position(|known| **known == *name)?;

@@ -295,6 +295,7 @@ fn implied(action: &Action) -> Option<Ask> {
         | Action::NoTrack
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => None,
     }
 }

@@ -37,7 +37,7 @@ pub use edits::{Edits, Phase};
 pub use facts::Facts;
 pub use hellos::Hellos;
 pub use linear::{Decision, Look, Observer, Verdict};
-pub use marks::Marks;
+pub use marks::{MarkNumbers, Marks};
 pub use packet::Sight;
 pub use path::{Path, Recorder};
 pub use rates::{Carried, Rates, RuleStates};

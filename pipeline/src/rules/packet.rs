@@ -31,6 +31,8 @@ pub struct Sight<'a, B> {
     pub phase: Phase,
     /// Whether it crosses the gateway, which takes one from its time to live.
     pub forwarded: bool,
+    /// What the links carry by which it came and, once that is known, leaves.
+    pub path_mtu: Option<u16>,
 }
 
 impl<B: Buffer> Sight<'_, B> {

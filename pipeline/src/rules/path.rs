@@ -72,7 +72,7 @@ impl Path {
         &self.rules
     }
 
-    /// The matched rules that write a line to the log.
+    /// The matched rules that write a line to the log, or send a copy to a sniffer.
     pub fn logs(&self) -> &[RuleId] {
         &self.logs
     }
@@ -184,7 +184,7 @@ impl Observer for Recorder<'_> {
             };
             self.counters.add(id, one);
         }
-        if rule.log_prefix().is_some() {
+        if rule.log_prefix().is_some() || rule.sniff().is_some() {
             // Full: LOGS_MAX lines are enough for one packet.
             let _ = self.path.logs.try_push(id);
             if self.path.phase == Phase::Early {

@@ -1,4 +1,4 @@
-//! What the gateway says: echo replies, ICMP errors, resets.
+//! What the gateway says: echo replies, ICMP errors, resets, and what keeps clients hanging.
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
@@ -9,7 +9,8 @@ use crate::ids::IfaceId;
 use crate::outbox::{ErrorKind, FromSlowPath};
 use crate::packet::icmp::{IcmpError, write_error};
 use crate::packet::parse::{Net, Parsed, inspect};
-use crate::packet::{echo, reset};
+use crate::packet::reset::write_reset;
+use crate::packet::{echo, tarpit};
 use crate::policy::{RejectWith, Unreachable};
 use crate::slowpath::{SlowOutbox, SlowPath};
 use crate::witness::Witness;
@@ -64,7 +65,10 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             ErrorKind::HostUnreachable => IcmpError::Unreachable(Unreachable::Host),
             ErrorKind::NoListener => match no_listener(&parsed) {
                 Some(error) => error,
-                None => return self.answer_reset((buf, from, iface), &parsed, now, out),
+                None => {
+                    let about = (buf, from, iface);
+                    return self.answer_segment(about, &parsed, write_reset, now, out);
+                }
             },
         };
         self.answer_icmp((buf, from, iface), &parsed, error, words, now, out);
@@ -84,11 +88,14 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         };
         match with {
             RejectWith::TcpReset if parsed.proto == Proto::TCP => {
-                self.answer_reset(about, &parsed, now, out);
+                self.answer_segment(about, &parsed, write_reset, now, out);
             }
             RejectWith::TcpReset => {
                 let error = IcmpError::Unreachable(Unreachable::Port);
                 self.answer_icmp(about, &parsed, error, Words::Sender, now, out);
+            }
+            RejectWith::Tarpit => {
+                self.answer_segment(about, &parsed, tarpit::write_answer, now, out);
             }
             RejectWith::Icmp(kind) => {
                 let error = IcmpError::Unreachable(kind);
@@ -125,17 +132,19 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         }
     }
 
-    fn answer_reset(
+    /// Answers a TCP segment with the one that `write` makes of it.
+    fn answer_segment(
         &mut self,
         (buf, from, _): About<'_, P::Buf>,
         parsed: &Parsed,
+        write: fn(&mut Vec<u8>, &[u8], &Parsed) -> Option<()>,
         now: Tick,
         out: &mut SlowOutbox<P::Buf>,
     ) {
         let Some(source) = parsed.src_ip(buf.head()) else {
             return;
         };
-        if reset::write_reset(&mut self.frame, buf.head(), parsed).is_none() {
+        if write(&mut self.frame, buf.head(), parsed).is_none() {
             return;
         }
         if !self.limit.allows(source, now) {

@@ -12,6 +12,7 @@ pub mod neighbours;
 mod answers;
 mod pieces;
 mod resolution;
+mod sniffers;
 
 use std::sync::Arc;
 
@@ -71,6 +72,8 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     fragments: Reassembler<P::Buf>,
     limit: AnswerLimit,
     events: Vec<Event<P::Buf>>,
+    /// Names the next copy of a packet.
+    copy_id: u16,
     /// A frame under construction; kept, so that its memory is.
     frame: Vec<u8>,
     now: Tick,
@@ -96,6 +99,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             fragments: Reassembler::new(Limits::default()),
             limit: AnswerLimit::new(seed),
             events: Vec::new(),
+            copy_id: 0,
             frame: Vec::with_capacity(2_048),
             now: Tick::default(),
             witness,
@@ -153,6 +157,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             PuntKind::Reject(iface, with) => {
                 self.answer_reject((&buf, from, iface), with, now, out);
             }
+            PuntKind::Sniff(sniff) => self.send_copy(buf, from, &sniff, out),
         }
     }
 

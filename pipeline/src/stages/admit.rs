@@ -41,7 +41,8 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         | Origin::Opening
         | Origin::Reassembled
         | Origin::Local
-        | Origin::Notice => {}
+        | Origin::Notice
+        | Origin::Copy => {}
     }
     let refused = |core: &mut Core<W>, buf: B, reason: DropReason| {
         let end = End::bare(Ending::Drop, None).of_entrance(interface);

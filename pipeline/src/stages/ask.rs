@@ -47,6 +47,10 @@ pub enum Hook {
     DstNat,
     /// nat, after the filter.
     SrcNat,
+    /// nat, for the gateway itself, after the filter.
+    NatInput,
+    /// nat, for the gateway's own packets, before routing.
+    NatOutput,
     /// filter, for the gateway itself.
     FilterInput,
     /// filter, across the gateway.
@@ -68,6 +72,8 @@ impl Hook {
             Self::ManglePostrouting => (TableKind::Mangle, ChainId(4)),
             Self::DstNat => (TableKind::Nat, ChainId(0)),
             Self::SrcNat => (TableKind::Nat, ChainId(1)),
+            Self::NatInput => (TableKind::Nat, ChainId(2)),
+            Self::NatOutput => (TableKind::Nat, ChainId(3)),
             Self::FilterInput => (TableKind::Filter, ChainId(0)),
             Self::FilterForward => (TableKind::Filter, ChainId(1)),
             Self::FilterOutput => (TableKind::Filter, ChainId(2)),
@@ -84,6 +90,8 @@ impl Hook {
             | Self::MangleOutput
             | Self::ManglePostrouting
             | Self::SrcNat
+            | Self::NatInput
+            | Self::NatOutput
             | Self::FilterInput
             | Self::FilterForward
             | Self::FilterOutput => Phase::Late,
@@ -102,6 +110,8 @@ impl Hook {
             | Self::MangleInput
             | Self::MangleOutput
             | Self::DstNat
+            | Self::NatInput
+            | Self::NatOutput
             | Self::FilterInput
             | Self::FilterOutput => false,
         }
@@ -346,7 +356,7 @@ pub fn walk_half<B: Buffer, W: Witness<B>>(
     let asked = asking(
         core,
         (buf, meta),
-        forwarded,
+        (forwarded, facts.out_interface),
         path,
         |program, plans, asking| {
             let (steps, span) = plans.half(id, half)?;
@@ -370,7 +380,8 @@ fn walk<B: Buffer, W: Witness<B>>(
     let (table, chain) = hook.chain();
     let forwarded = hook.is_forwarding() && !meta.origin.is_local();
     core.meets(buf, || Waypoint::Asked(hook, *facts));
-    let asked = asking(core, (buf, meta), forwarded, path, |program, _, asking| {
+    let course = (forwarded, facts.out_interface);
+    let asked = asking(core, (buf, meta), course, path, |program, _, asking| {
         evaluate(program, table, chain, facts, asking)
     });
     let decision = asked.unwrap_or(REFUSED);
@@ -388,7 +399,7 @@ const REFUSED: Decision = Decision {
 fn asking<B: Buffer, W: Witness<B>, R>(
     core: &mut Core<W>,
     (buf, meta): (&B, &Meta),
-    forwarded: bool,
+    (forwarded, out_interface): (bool, Option<IfaceId>),
     path: &mut Path,
     ask: impl FnOnce(&Program, &Plans, &mut Telling<'_, B, W>) -> R,
 ) -> Option<R> {
@@ -403,6 +414,7 @@ fn asking<B: Buffer, W: Witness<B>, R>(
         recorder,
         packet: (buf, meta),
         forwarded,
+        out_interface,
         limits: &core.conntrack.shared().limits,
         counting: &mut core.counting,
         hellos: &mut core.hellos,

@@ -19,7 +19,7 @@ use turnpike_conntrack::tracker::Shared;
 use crate::buffer::Buffer;
 use crate::burst::Meta;
 use crate::counters::Counter;
-use crate::ids::{ListId, RuleId};
+use crate::ids::{IfaceId, ListId, RuleId};
 use crate::lists::Lists;
 use crate::policy::{ListTimeout, PacketAsk};
 use crate::program::Program;
@@ -142,6 +142,8 @@ pub struct Asking<'a, B> {
     pub packet: (&'a B, &'a Meta),
     /// Whether it crosses the gateway.
     pub forwarded: bool,
+    /// The interface it leaves by, once that is known.
+    pub out_interface: Option<IfaceId>,
     /// The counters of all workers.
     pub limits: &'a Limits,
     /// What the packet opens.
@@ -184,6 +186,10 @@ impl<B: Buffer> Asking<'_, B> {
             edits: path.edits(),
             phase: path.phase(),
             forwarded: self.forwarded,
+            path_mtu: self
+                .program
+                .interfaces
+                .mtu_between(meta.in_interface, self.out_interface),
         }
     }
 

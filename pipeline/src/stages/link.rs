@@ -14,6 +14,7 @@ use crate::packet::parse::{Parsed, VlanId, inspect};
 use crate::packet::retag::{Tagging, retag};
 use crate::packet::rewrite::set_ethernet;
 use crate::stages::fate::end_of;
+use crate::stages::judge::out_interface;
 use crate::stages::transmit;
 use crate::witness::{End, Ending, Witness};
 use crate::worker::Core;
@@ -55,7 +56,7 @@ pub fn complete<B: Buffer, W: Witness<B>>(
     match inspect(buf.head(), buf.frame_len()) {
         Ok(parsed) => {
             let mac = parsed.link.dst;
-            frame(core, buf, parsed, (interface, mac), end, out);
+            frame(core, buf, parsed, (interface, mac, None), end, out);
         }
         Err(reason) => core.drop_packet(buf, reason, end),
     }
@@ -79,7 +80,7 @@ pub fn forward<B: Buffer, W: Witness<B>>(
             let from = core.id;
             transmit::punt(core, Punt { buf, from, kind }, out);
         }
-        Ok(parsed) => frame(core, buf, parsed, (interface, mac), end, out),
+        Ok(parsed) => frame(core, buf, parsed, (interface, mac, None), end, out),
         Err(reason) => core.drop_packet(buf, reason, end),
     }
 }
@@ -106,7 +107,24 @@ fn neighbour<B: Buffer, W: Witness<B>>(
         out: Some(hop.interface),
         ..end_of(&meta, Ending::Accept)
     };
-    frame(core, buf, meta.parsed, (hop.interface, mac), end, out);
+    let priority = tag_priority(&meta);
+    let exit = (hop.interface, mac, priority);
+    frame(core, buf, meta.parsed, exit, end, out);
+}
+
+/// The priority of the tag that rules want the packet to leave with.
+fn tag_priority(meta: &Meta) -> Option<u8> {
+    let priority = meta.edits.new_priority(&meta.parsed)?;
+    Some(priority & 0b111)
+}
+
+/// The tags of an interface; `None` if it has gone.
+fn tagging<W>(core: &Core<W>, interface: IfaceId, priority: Option<u8>) -> Option<Tagging> {
+    let own = core.program.interfaces.find(interface)?;
+    Some(match own.vlan {
+        None => Tagging::Untagged,
+        Some(id) => Tagging::Tagged(VlanId(id), priority),
+    })
 }
 
 /// Whether the packet has to be cut up for the interface's link.
@@ -121,11 +139,20 @@ fn exceeds<W>(core: &Core<W>, parsed: &Parsed, interface: IfaceId) -> bool {
 
 fn hold<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
-    buf: B,
+    mut buf: B,
     meta: &Meta,
     kind: PuntKind,
     out: &mut Outbox<B>,
 ) {
+    if let (Some(priority), Some(interface)) = (tag_priority(meta), out_interface(core, meta))
+        && let Some(tagging) = tagging(core, interface, Some(priority))
+    {
+        // It comes back as a frame alone: its priority waits in the tag it will leave with.
+        let mut parsed = meta.parsed;
+        if tagging.differs_from(&parsed) && retag(&mut buf, &mut parsed, tagging).is_err() {
+            return core.drop_packet(buf, DropReason::NoBuffer, end_of(meta, Ending::Drop));
+        }
+    }
     core.witness.end(&buf, &end_of(meta, Ending::Held));
     transmit::punt(
         core,
@@ -159,17 +186,14 @@ fn frame<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     mut buf: B,
     mut parsed: Parsed,
-    (interface, mac): (IfaceId, Mac),
+    (interface, mac, priority): (IfaceId, Mac, Option<u8>),
     end: End,
     out: &mut Outbox<B>,
 ) {
-    let Some(own) = core.program.interfaces.find(interface) else {
+    let own_mac = core.program.interfaces.find(interface).map(|own| own.mac);
+    let (Some(own_mac), Some(tagging)) = (own_mac, tagging(core, interface, priority)) else {
         return core.drop_packet(buf, DropReason::InterfaceDown, end);
     };
-    let own_mac = own.mac;
-    let tagging = own
-        .vlan
-        .map_or(Tagging::Untagged, |id| Tagging::Tagged(VlanId(id)));
     if tagging.differs_from(&parsed) && retag(&mut buf, &mut parsed, tagging).is_err() {
         return core.drop_packet(buf, DropReason::NoBuffer, end);
     }

@@ -1,18 +1,22 @@
-//! Log events about a packet: what its rules asked to be written, as far as the budget goes.
+//! What rules tell of a packet: log events, as far as the budget goes, and copies for sniffers.
 
 use turnpike_conntrack::tuple::{Address, Port, V4, V6};
 
 use crate::buffer::Buffer;
-use crate::burst::{Meta, Track};
+use crate::burst::{Meta, Origin, Track};
+use crate::drops::DropReason;
 use crate::ids::RuleId;
 use crate::log::{Endpoint, LogEvent};
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Punt, PuntKind};
+use crate::policy::Sniff;
 use crate::rules::Facts;
 use crate::stages::family::Stack;
+use crate::stages::transmit;
 use crate::stages::view::View;
 use crate::worker::Core;
 
-/// Writes a log event for each of `rules`, as far as the second's budget goes.
+/// Writes a log event for each of `rules` that logs, as far as the second's budget goes, and sends
+/// off a copy of the packet, as it came in, for each that has a sniffer.
 pub fn log<B: Buffer, W>(
     core: &mut Core<W>,
     rules: &[RuleId],
@@ -21,6 +25,17 @@ pub fn log<B: Buffer, W>(
     out: &mut Outbox<B>,
 ) {
     for rule in rules {
+        let found = core.program.rules.find(*rule);
+        let (logs, sniff) = found.map_or((false, None), |rule| {
+            (rule.log_prefix().is_some(), rule.sniff())
+        });
+        // A copy that is copied would never end.
+        if let (Some(sniff), false) = (sniff, meta.origin == Origin::Copy) {
+            copy(core, buf, sniff, out);
+        }
+        if !logs {
+            continue;
+        }
         if !core.log_budget.take(core.now, *rule) {
             core.counters.logs_suppressed.add(1);
             continue;
@@ -50,6 +65,18 @@ pub fn log<B: Buffer, W>(
             state: facts.state,
             nat_state: facts.nat_state,
         });
+    }
+}
+
+/// Sends a copy of the packet on its way to a sniffer.
+fn copy<B: Buffer, W>(core: &mut Core<W>, buf: &B, sniff: Sniff, out: &mut Outbox<B>) {
+    core.counters.copies.add(1);
+    match buf.copy() {
+        Some(buf) => {
+            let (from, kind) = (core.id, PuntKind::Sniff(sniff));
+            transmit::punt(core, Punt { buf, from, kind }, out);
+        }
+        None => core.counters.dropped(DropReason::NoBuffer).add(1),
     }
 }
 

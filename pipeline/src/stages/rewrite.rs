@@ -1,10 +1,12 @@
 //! Stage 6, `rewrite`: the accepted packet gets the addresses it leaves with.
 //!
 //! Reads the connection, the way and what rules change; writes addresses, ports or identifiers,
-//! DSCP, checksums (by differences, RFC 1624), and the time to live. Drops what cannot carry its
+//! DSCP, IPv4's flags and options, a SYN's segment size, checksums (by differences, RFC 1624), and
+//! the time to live. Drops what cannot carry its
 //! translation (`nat-untranslatable`).
 
 use turnpike_conntrack::entry::Flags;
+use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::FlowRef;
 use turnpike_conntrack::tuple::{Address, V4, V6};
 
@@ -13,9 +15,10 @@ use crate::burst::{Burst, Meta, Origin, Track, Way};
 use crate::drops::DropReason;
 use crate::outbox::Outbox;
 use crate::packet::checksum::Delta;
-use crate::packet::edit::{change_ttl, set_dscp};
+use crate::packet::edit::{change_ttl, clear_df, lower_mss, set_dscp, strip_options};
 use crate::packet::quoted::quoted;
 use crate::packet::rewrite::{Deltas, decrement_ttl, set_icmp_source, translate, translate_quoted};
+use crate::rules::Edits;
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
 use crate::stages::judge::out_interface;
@@ -69,12 +72,43 @@ fn packet<F: Stack, B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> F
         return Fate::Drop(reason);
     }
     if let Some(edits) = edits {
-        change_ttl(head, &meta.parsed, edits.ttl_late);
-        if let Some(dscp) = edits.dscp {
-            set_dscp(head, &meta.parsed, dscp);
-        }
+        change_late(core, head, meta, edits);
     }
     Fate::Pass
+}
+
+/// Makes all changes but those of the time to live before routing.
+fn change_late<W>(core: &Core<W>, head: &mut [u8], meta: &Meta, edits: &Edits) {
+    let parsed = &meta.parsed;
+    change_ttl(head, parsed, edits.ttl_late);
+    if let Some(dscp) = edits.dscp {
+        set_dscp(head, parsed, dscp);
+    }
+    if edits.options_stripped {
+        strip_options(head, parsed);
+    }
+    if edits.df_cleared.is_some() {
+        let key = core.conntrack.shared().key;
+        clear_df(head, parsed, |packet| identification(&key, packet));
+    }
+    let interfaces = &core.program.interfaces;
+    let mtu = interfaces.mtu_between(meta.in_interface, out_interface(core, meta));
+    if let Some(limit) = edits.mss_limit(parsed.net, mtu) {
+        lower_mss(head, parsed, limit);
+    }
+}
+
+/// An identification that two packets have in common if they begin alike, else by chance only.
+fn identification(key: &HashKey, packet: &[u8]) -> u16 {
+    /// Addresses, ports, sequence numbers and checksums are in front of this.
+    const READ_MAX: usize = 64;
+    let begin = packet.get(..READ_MAX).unwrap_or(packet);
+    let (words, _) = begin.as_chunks::<8>();
+    let hash = words
+        .iter()
+        .fold(0, |hash, word| key.words(hash, u64::from_be_bytes(*word)));
+    let [.., high, low] = hash.to_be_bytes();
+    u16::from_be_bytes([high, low]).max(1)
 }
 
 fn translate_packet<F: Stack, B: Buffer, W>(

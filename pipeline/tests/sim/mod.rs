@@ -255,12 +255,21 @@ impl Sim {
     pub fn books(&self) -> (u64, u64) {
         let all = || self.counters.iter().chain([&self.slow_counters]);
         let came = all()
-            .map(|c| c.received.read().packets + c.generated.read() + c.fragments_made.read())
+            .map(|c| {
+                let made = c.generated.read() + c.copies.read() + c.fragments_made.read();
+                c.received.read().packets + made
+            })
             .sum();
         let went = all()
             .map(|c| c.sent.read().packets + c.consumed.read() + c.dropped_in_all() + c.held.read())
             .sum();
         (came, went)
+    }
+
+    /// Lets the gateway work off what worker `from` has put out, returns what it sent.
+    pub fn finish(&mut self, from: u8, out: &mut Outbox<HeapBuffer>) -> Vec<(PortId, Vec<u8>)> {
+        self.settle(WorkerId(from), out);
+        std::mem::take(&mut self.sent)
     }
 
     fn settle(&mut self, from: WorkerId, out: &mut Outbox<HeapBuffer>) {

@@ -6,6 +6,7 @@ use turnpike_conntrack::segment::Checksum;
 use turnpike_conntrack::tuple::{Tuple, V4};
 use turnpike_pipeline::buffer::HeapBuffer;
 use turnpike_pipeline::ids::PortId;
+use turnpike_pipeline::packet::checksum::Sum;
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec, TcpSpec};
 use turnpike_pipeline::packet::fragment::fragment;
 use turnpike_pipeline::packet::parse::{Net, Parsed, parse};
@@ -61,6 +62,20 @@ pub fn echo(port: PortId, src: &str, dst: &str, kind: u8, id: u16) -> Vec<u8> {
             .unwrap()
             .payload(b"ping"),
     )
+}
+
+/// An untagged IPv4 frame with these options put in, a multiple of four bytes.
+pub fn with_ipv4_options(mut frame: Vec<u8>, options: &[u8]) -> Vec<u8> {
+    frame.splice(34..34, options.iter().copied());
+    let len = u16::try_from(frame.len() - 14).unwrap();
+    frame[14] = 0x45 + u8::try_from(options.len() / 4).unwrap();
+    frame[16..18].copy_from_slice(&len.to_be_bytes());
+    frame[24..26].fill(0);
+    let mut sum = Sum::new();
+    sum.add(&frame[14..34 + options.len()]);
+    let checksum = sum.checksum();
+    frame[24..26].copy_from_slice(&checksum.to_be_bytes());
+    frame
 }
 
 /// What a frame says, having checked that it is a sound one.

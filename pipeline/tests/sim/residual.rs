@@ -5,7 +5,8 @@ use std::time::Duration;
 use turnpike_pipeline::ids::{ListId, MarkId};
 use turnpike_pipeline::policy::{
     Action, AddressList, Comparison, ConnectionLimit, Edit, ListTimeout, Mark, MarkKind, Match,
-    Matchers, NatStateSet, PacketAsk, Policy, RejectWith, Then, TtlChange, Unreachable,
+    Matchers, NatStateSet, NewMss, NewPriority, PacketAsk, Policy, RejectWith, Then, TtlChange,
+    Unreachable,
 };
 use turnpike_pipeline::rules::matchers::End;
 
@@ -98,11 +99,19 @@ fn residual_matchers(random: &mut Random) -> Matchers {
 
 fn edit(random: &mut Random) -> Action {
     let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
-    let edit = match random.below(5) {
+    let edit = match random.below(9) {
         0 => Edit::Dscp(random.byte() % 64),
         1 => Edit::Ttl(TtlChange::increment(1)),
         2 => Edit::Ttl(TtlChange::set(2)),
         3 => Edit::Mark(MarkKind::Connection, mark),
+        4 => Edit::Mss(NewMss::AtMost(1_000 + u16::from(random.byte()))),
+        5 => Edit::Mss(NewMss::FitsPath),
+        6 => random.pick(&[Edit::ClearDf, Edit::StripOptions]),
+        7 => Edit::Priority(random.pick(&[
+            NewPriority::Set(5),
+            NewPriority::FromDscpHigh,
+            NewPriority::FromIngress,
+        ])),
         _ => Edit::Mark(MarkKind::Packet, mark),
     };
     Action::Edit(edit, random.pick(&[Then::GoOn, Then::GoOn, Then::Stop]))

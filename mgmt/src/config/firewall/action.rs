@@ -1,19 +1,22 @@
 //! What a rule does, and which options go with which action.
 
+use std::net::{IpAddr, SocketAddr};
+
 use turnpike_pipeline::ids::ChainId;
 use turnpike_pipeline::policy::{
-    Action, MarkKind, PortChoice, PortRange, RejectWith, SameBy, TableKind, Translation,
-    Unreachable,
+    Action, Edit, MarkKind, PortChoice, PortRange, RejectWith, SNIFF_PORT, SameBy, Sniff,
+    SniffForm, TableKind, Translation, Unreachable,
 };
 use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::Addresses;
 use super::super::port::ToPorts;
 use super::super::section::{Section, or_report, scalar, word};
-use super::super::value::{Switch, Text};
+use super::super::value::{Switch, Text, number};
 use super::rule::Context;
 use super::{edits, lists};
 use crate::problem::{Problems, did_you_mean};
+use crate::yaml::Node;
 
 /// An action by its word, before its options are read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +42,13 @@ enum Verb {
     ChangeDscp,
     ChangeTtl,
     ChangeHopLimit,
+    ChangeMss,
+    ClearDf,
+    SetPriority,
+    StripOptions,
+    SniffTzsp,
+    SniffPacketCable,
+    Tarpit,
 }
 
 type Verbs = &'static [(&'static str, Verb)];
@@ -66,6 +76,7 @@ const FILTER: Verbs = &[
     ("passthrough", Verb::Passthrough),
     ("reject", Verb::Reject),
     ("return", Verb::Return),
+    ("tarpit", Verb::Tarpit),
 ];
 
 const MANGLE: Verbs = &[
@@ -74,13 +85,19 @@ const MANGLE: Verbs = &[
     ("add-src-to-address-list", Verb::AddToList(End::Src)),
     ("change-dscp", Verb::ChangeDscp),
     ("change-hop-limit", Verb::ChangeHopLimit),
+    ("change-mss", Verb::ChangeMss),
     ("change-ttl", Verb::ChangeTtl),
+    ("clear-df", Verb::ClearDf),
     ("jump", Verb::Jump),
     ("log", Verb::Log),
     ("mark-connection", Verb::Mark(MarkKind::Connection)),
     ("mark-packet", Verb::Mark(MarkKind::Packet)),
     ("passthrough", Verb::Passthrough),
     ("return", Verb::Return),
+    ("set-priority", Verb::SetPriority),
+    ("sniff-pc", Verb::SniffPacketCable),
+    ("sniff-tzsp", Verb::SniffTzsp),
+    ("strip-ipv4-options", Verb::StripOptions),
 ];
 
 const NAT: Verbs = &[
@@ -101,17 +118,7 @@ const NAT: Verbs = &[
 ];
 
 /// Actions of the vocabulary that this version has not.
-const LATER: &[&str] = &[
-    "change-mss",
-    "clear-df",
-    "mark-routing",
-    "route",
-    "set-priority",
-    "sniff-pc",
-    "sniff-tzsp",
-    "strip-ipv4-options",
-    "tarpit",
-];
+const LATER: &[&str] = &["mark-routing", "route"];
 
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
@@ -121,12 +128,17 @@ const OPTIONS: &[&str] = &[
     "new-connection-mark",
     "new-dscp",
     "new-hop-limit",
+    "new-mss",
     "new-packet-mark",
+    "new-priority",
     "new-ttl",
     "passthrough",
     "randomise-ports",
     "reject-with",
     "same-not-by-dst",
+    "sniff-id",
+    "sniff-target",
+    "sniff-target-port",
     "to-addresses",
     "to-ports",
 ];
@@ -156,8 +168,14 @@ impl Verb {
             Self::ChangeDscp => &["new-dscp", "passthrough"],
             Self::ChangeTtl => &["new-ttl", "passthrough"],
             Self::ChangeHopLimit => &["new-hop-limit", "passthrough"],
+            Self::ChangeMss => &["new-mss", "passthrough"],
+            Self::SetPriority => &["new-priority", "passthrough"],
+            Self::ClearDf | Self::StripOptions => &["passthrough"],
+            Self::SniffTzsp => &["sniff-target", "sniff-target-port"],
+            Self::SniffPacketCable => &["sniff-id", "sniff-target", "sniff-target-port"],
             Self::Accept
             | Self::Drop
+            | Self::Tarpit
             | Self::Log
             | Self::Passthrough
             | Self::Return
@@ -207,6 +225,12 @@ pub fn decode(
             let prefix = section.read("log-prefix", problems, super::super::section::word::<Text>);
             Some(Action::Log(prefix.unwrap_or_default().0.into()))
         }
+        Verb::Tarpit => Some(Action::Reject(RejectWith::Tarpit)),
+        Verb::SniffTzsp => sniff(section, SniffForm::Tzsp, problems),
+        Verb::SniffPacketCable => {
+            let stream = section.read("sniff-id", problems, sniff_id).unwrap_or(0);
+            sniff(section, SniffForm::PacketCable(stream), problems)
+        }
         Verb::Reject => reject(section, problems).map(Action::Reject),
         Verb::Jump => jump(section, context, problems).map(Action::Jump),
         Verb::SrcNat => translation(section, Needs::Addresses, problems).map(Action::SrcNat),
@@ -225,6 +249,10 @@ pub fn decode(
         Verb::ChangeDscp => edits::dscp(section, problems),
         Verb::ChangeTtl => edits::ttl(section, "new-ttl", problems),
         Verb::ChangeHopLimit => edits::ttl(section, "new-hop-limit", problems),
+        Verb::ChangeMss => edits::mss(section, problems),
+        Verb::SetPriority => edits::priority(section, problems),
+        Verb::ClearDf => Some(edits::changing(section, Edit::ClearDf, problems)),
+        Verb::StripOptions => Some(edits::changing(section, Edit::StripOptions, problems)),
     }
 }
 
@@ -282,6 +310,29 @@ fn jump(section: Section<'_>, context: &Context<'_>, problems: &mut Problems) ->
     or_report(context.chains.jump_target(text), node.span, problems)
 }
 
+/// `sniff-target`, and `sniff-target-port` or the port that sniffers listen on.
+fn sniff(section: Section<'_>, form: SniffForm, problems: &mut Problems) -> Option<Action> {
+    let target = section.required("sniff-target", "192.0.2.9", problems)?;
+    let text = &scalar(target, problems)?.text;
+    let address = text.parse::<IpAddr>().ok();
+    let station = address.filter(|ip| !ip.is_unspecified() && !ip.is_multicast());
+    let read = station.ok_or_else(|| {
+        format!("`{text}` is not the address of one station; write, for example, 192.0.2.9")
+    });
+    let address = or_report(read, target.span, problems);
+    let port = section.read("sniff-target-port", problems, |node, problems| {
+        let read = number(&scalar(node, problems)?.text, 1, 65_535);
+        u16::try_from(or_report(read, node.span, problems)?).ok()
+    });
+    let to = SocketAddr::new(address?, port.unwrap_or(SNIFF_PORT));
+    Some(Action::Sniff(Sniff { to, form }))
+}
+
+fn sniff_id(node: &Node, problems: &mut Problems) -> Option<u32> {
+    let read = number(&scalar(node, problems)?.text, 0, u32::MAX.into());
+    u32::try_from(or_report(read, node.span, problems)?).ok()
+}
+
 const REJECT_WITH: &[(&str, RejectWith)] = &[
     (
         "icmp-network-unreachable",
@@ -310,13 +361,19 @@ const REJECT_WITH: &[(&str, RejectWith)] = &[
         "icmp-address-unreachable",
         RejectWith::Icmp(Unreachable::Host),
     ),
+    (
+        "icmp-not-neighbour",
+        RejectWith::Icmp(Unreachable::NotNeighbour),
+    ),
+    (
+        "icmp-err-src-routing-header",
+        RejectWith::Icmp(Unreachable::SourceRoutingHeader),
+    ),
+    (
+        "icmp-headers-too-long",
+        RejectWith::Icmp(Unreachable::HeadersTooLong),
+    ),
     ("tcp-reset", RejectWith::TcpReset),
-];
-
-const REJECT_WITH_LATER: &[&str] = &[
-    "icmp-not-neighbour",
-    "icmp-err-src-routing-header",
-    "icmp-headers-too-long",
 ];
 
 /// `reject-with`, by default as in RouterOS.
@@ -325,13 +382,6 @@ fn reject(section: Section<'_>, problems: &mut Problems) -> Option<RejectWith> {
         return Some(RejectWith::Icmp(Unreachable::Network));
     };
     let text = scalar(node, problems)?.text.as_str();
-    if REJECT_WITH_LATER.contains(&text) {
-        problems.error(
-            node.span,
-            format!("`{text}` is not supported by this version of Turnpike; write icmp-no-route"),
-        );
-        return None;
-    }
     let read = super::super::value::choice(text, "a way to reject", REJECT_WITH);
     or_report(read, node.span, problems)
 }

@@ -253,8 +253,10 @@ fn sees(kind: TableKind, chain: &str) -> (bool, bool) {
     match (kind, chain) {
         (TableKind::Raw, "prerouting")
         | (TableKind::Mangle, "prerouting" | "input")
-        | (TableKind::Nat, "dstnat")
+        | (TableKind::Nat, "dstnat" | "input")
         | (TableKind::Filter, "input") => (true, false),
+        // Its own packets are translated before they are routed.
+        (TableKind::Nat, "output") => (false, false),
         (_, "output") | (TableKind::Nat, "srcnat") => (false, true),
         (TableKind::Raw | TableKind::Mangle | TableKind::Nat | TableKind::Filter, _) => {
             (true, true)

@@ -1,6 +1,6 @@
 //! The options of actions that change packets.
 
-use turnpike_pipeline::policy::{Action, Edit, MarkKind, Then, TtlChange};
+use turnpike_pipeline::policy::{Action, Edit, MarkKind, NewMss, NewPriority, Then, TtlChange};
 
 use super::super::section::{Section, or_report, scalar, word};
 use super::super::value::{Switch, number};
@@ -49,8 +49,47 @@ pub fn ttl(section: Section<'_>, key: &'static str, problems: &mut Problems) -> 
     Some(changing(section, Edit::Ttl(change), problems))
 }
 
+/// The word of [`NewMss::FitsPath`].
+const FITS_PATH: &str = "clamp-to-pmtu";
+
+/// `new-mss`: a number, or `clamp-to-pmtu`.
+pub fn mss(section: Section<'_>, problems: &mut Problems) -> Option<Action> {
+    let node = section.required("new-mss", FITS_PATH, problems)?;
+    let text = &scalar(node, problems)?.text;
+    let read = || {
+        if text == FITS_PATH {
+            return Ok(NewMss::FitsPath);
+        }
+        let number = number(text, 40, 65_534).map_err(|e| format!("{e}, or {FITS_PATH}"))?;
+        u16::try_from(number)
+            .map(NewMss::AtMost)
+            .map_err(|e| e.to_string())
+    };
+    let mss = or_report(read(), node.span, problems)?;
+    Some(changing(section, Edit::Mss(mss), problems))
+}
+
+/// `new-priority`: 0 to 63, or where it is taken from.
+pub fn priority(section: Section<'_>, problems: &mut Problems) -> Option<Action> {
+    let node = section.required("new-priority", "from-dscp-high-3-bits", problems)?;
+    let text = &scalar(node, problems)?.text;
+    let named = NewPriority::NAMES.iter().find(|(name, _)| name == text);
+    let read = || {
+        if let Some((_, from)) = named {
+            return Ok(*from);
+        }
+        let names = NewPriority::NAMES.map(|(name, _)| name).join(", ");
+        let number = number(text, 0, 63).map_err(|e| format!("{e}, or one of {names}"))?;
+        u8::try_from(number)
+            .map(NewPriority::Set)
+            .map_err(|e| e.to_string())
+    };
+    let priority = or_report(read(), node.span, problems)?;
+    Some(changing(section, Edit::Priority(priority), problems))
+}
+
 /// The action that makes this change, and then does as `passthrough` says.
-fn changing(section: Section<'_>, edit: Edit, problems: &mut Problems) -> Action {
+pub fn changing(section: Section<'_>, edit: Edit, problems: &mut Problems) -> Action {
     let then = match section.read("passthrough", problems, word::<Switch>) {
         Some(Switch::Off) => Then::Stop,
         Some(Switch::On) | None => Then::GoOn,
@@ -59,10 +98,30 @@ fn changing(section: Section<'_>, edit: Edit, problems: &mut Problems) -> Action
 }
 
 /// A change of the time to live in canonical form.
-pub fn show_ttl(change: TtlChange) -> String {
+fn show_ttl(change: TtlChange) -> String {
     match change.as_step() {
         Ok(set) => format!("set:{set}"),
         Err(by) if by < 0 => format!("decrement:{}", by.unsigned_abs()),
         Err(by) => format!("increment:{by}"),
+    }
+}
+
+/// The option of a change, and its value in canonical form; `None` if it has none, or is of marks.
+pub fn option(edit: Edit) -> Option<(&'static str, String)> {
+    match edit {
+        Edit::Mark(..) | Edit::ClearDf | Edit::StripOptions => None,
+        Edit::Dscp(dscp) => Some(("new-dscp", dscp.to_string())),
+        Edit::Ttl(change) => Some(("new-ttl", show_ttl(change))),
+        Edit::Mss(NewMss::AtMost(mss)) => Some(("new-mss", mss.to_string())),
+        Edit::Mss(NewMss::FitsPath) => Some(("new-mss", FITS_PATH.to_owned())),
+        Edit::Priority(from) => Some(("new-priority", show_priority(from))),
+    }
+}
+
+fn show_priority(from: NewPriority) -> String {
+    let named = NewPriority::NAMES.iter().find(|(_, known)| *known == from);
+    match (named, from) {
+        (Some((name, _)), _) => (*name).to_owned(),
+        (None, from) => from.of(0, 0).to_string(),
     }
 }

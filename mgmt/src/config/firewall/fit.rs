@@ -1,7 +1,7 @@
 //! Whether the parts of one rule fit together: protocols, ports and address families.
 
 use turnpike_conntrack::tuple::Proto;
-use turnpike_pipeline::policy::{Action, IpFamily, Match, Matchers, Translation};
+use turnpike_pipeline::policy::{Action, Edit, IpFamily, Match, Matchers, RejectWith, Translation};
 
 use super::super::address::{family_name, family_of};
 use super::super::section::Section;
@@ -18,7 +18,7 @@ pub fn check(
 ) {
     ports_need_a_protocol(section, matchers, problems);
     icmp_options_need_icmp(section, matchers, problems);
-    tcp_headers_need_tcp(section, matchers, problems);
+    only_tcp_has_them(section, matchers, action, problems);
     decide_family(section, matchers, action, problems);
     icmp_is_of_one_family(section, matchers, problems);
     netmask_fits_the_family(section, matchers, problems);
@@ -62,7 +62,12 @@ fn icmp_options_need_icmp(section: Section<'_>, matchers: &Matchers, problems: &
     }
 }
 
-fn tcp_headers_need_tcp(section: Section<'_>, matchers: &Matchers, problems: &mut Problems) {
+fn only_tcp_has_them(
+    section: Section<'_>,
+    matchers: &Matchers,
+    action: Option<&Action>,
+    problems: &mut Problems,
+) {
     let tcp = matchers
         .protocol
         .is_some_and(|p| !p.negated && p.value == Proto::TCP);
@@ -70,7 +75,12 @@ fn tcp_headers_need_tcp(section: Section<'_>, matchers: &Matchers, problems: &mu
     if tcp || refused {
         return;
     }
-    for key in ["tcp-flags", "tcp-mss"] {
+    if let (Some(Action::Reject(RejectWith::Tarpit)), Some(node)) =
+        (action, section.field("action"))
+    {
+        problems.error(node.span, "`tarpit` needs `protocol: tcp`; add it");
+    }
+    for key in ["tcp-flags", "tcp-mss", "new-mss"] {
         if let Some(entry) = section.entry(key) {
             let message = format!("`{key}` needs `protocol: tcp`; add it");
             problems.error(entry.key_span, message);
@@ -96,6 +106,10 @@ fn decide_family(
             let node = section.field("to-addresses")?;
             Some(("to-addresses", node, range.first))
         });
+    let changed = section
+        .field("action")
+        .filter(|_| action.is_some_and(changes_ipv4))
+        .map(|node| ("action", node, IpFamily::V4));
     let headers = OF_ONE_FAMILY
         .into_iter()
         .filter_map(|(key, family)| Some((key, section.field(key)?, family)));
@@ -103,6 +117,7 @@ fn decide_family(
         .chain(translated)
         .map(|(key, node, ip)| (key, node, family_of(ip)))
         .chain(headers)
+        .chain(changed)
         .collect();
     let mut decided: Option<(&str, IpFamily)> = matchers.family.map(|f| ("family", f));
     for (key, node, family) in written {
@@ -120,6 +135,11 @@ fn decide_family(
         }
     }
     matchers.family = decided.map(|(_, family)| family);
+}
+
+/// Whether an action changes what only IPv4 has.
+fn changes_ipv4(action: &Action) -> bool {
+    matches!(action, Action::Edit(Edit::ClearDf | Edit::StripOptions, _))
 }
 
 fn translation(action: &Action) -> Option<Translation> {
@@ -143,6 +163,7 @@ fn translation(action: &Action) -> Option<Translation> {
         | Action::Fasttrack
         | Action::AddToList(..)
         | Action::Edit(..)
+        | Action::Sniff(_)
         | Action::Masquerade(_)
         | Action::Redirect(_) => None,
     }

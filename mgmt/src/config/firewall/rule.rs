@@ -36,8 +36,6 @@ pub struct Draft<'a> {
 /// What the vocabulary has and this version has not.
 const LATER: &[&str] = &[
     "layer7-protocol",
-    "new-mss",
-    "new-priority",
     "new-routing-mark",
     "p2p",
     "route-dst",
@@ -67,6 +65,7 @@ const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
 const TRANSLATES: &str = "only nat rules translate";
 const REJECTS: &str = "only filter rules reject";
+const COPIES: &str = "only mangle rules send copies to a sniffer";
 const CHANGES: &str = "only mangle rules change packets";
 
 const RAW: Keys = Keys {
@@ -85,9 +84,14 @@ const RAW: Keys = Keys {
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
+        ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
@@ -114,9 +118,14 @@ const FILTER: Keys = Keys {
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
+        ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
@@ -138,9 +147,14 @@ const MANGLE: Keys = Keys {
         "new-connection-mark",
         "new-dscp",
         "new-hop-limit",
+        "new-mss",
         "new-packet-mark",
+        "new-priority",
         "new-ttl",
-        "passthrough"
+        "passthrough",
+        "sniff-id",
+        "sniff-target",
+        "sniff-target-port"
     ),
     later: LATER,
     elsewhere: &[
@@ -173,9 +187,14 @@ const NAT: Keys = Keys {
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
+        ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-priority", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("sniff-id", COPIES),
+        ("sniff-target", COPIES),
+        ("sniff-target-port", COPIES),
         ("reject-with", REJECTS),
     ],
 };

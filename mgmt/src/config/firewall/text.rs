@@ -12,8 +12,8 @@ use turnpike_helpers::names::helper_name;
 use turnpike_pipeline::ids::{ChainId, MarkId};
 use turnpike_pipeline::policy::{
     Action, AddressTypeSet, Edit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide, Match, Matchers,
-    NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
-    Translation,
+    NatStateSet, PacketAsk, PortChoice, PortRange, Protection, RejectWith, Rule, SameBy, SniffForm,
+    StateSet, Then, Translation,
 };
 use turnpike_pipeline::rules::matchers::End;
 
@@ -22,7 +22,7 @@ use super::super::names::Names;
 use super::super::port::{show_range, show_set};
 use super::action::reject_name;
 use super::asks::NO_MARK;
-use super::edits::show_ttl;
+use super::edits;
 use super::lists::show_timeout;
 use super::rule::Context;
 
@@ -136,6 +136,7 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
     match action {
         Action::Accept => words.plain("action", "accept"),
         Action::Drop => words.plain("action", "drop"),
+        Action::Reject(RejectWith::Tarpit) => words.plain("action", "tarpit"),
         Action::Reject(with) => {
             words.plain("action", "reject");
             words.plain("reject-with", reject_name(*with));
@@ -177,6 +178,14 @@ fn action(action: &Action, context: &Context<'_>, words: &mut Words) {
             words.plain("address-list", &name);
             words.plain("address-list-timeout", &show_timeout(*timeout));
         }
+        Action::Sniff(sniff) => {
+            words.plain("action", sniff.form.action());
+            if let SniffForm::PacketCable(stream) = sniff.form {
+                words.plain("sniff-id", &stream.to_string());
+            }
+            words.plain("sniff-target", &sniff.to.ip().to_string());
+            words.plain("sniff-target-port", &sniff.to.port().to_string());
+        }
         Action::Edit(change, then) => {
             edit(*change, context, words);
             match then {
@@ -196,19 +205,12 @@ pub const fn adding_action(end: End) -> &'static str {
 }
 
 fn edit(edit: Edit, context: &Context<'_>, words: &mut Words) {
-    match edit {
-        Edit::Mark(kind, mark) => {
-            words.plain("action", kind.action());
-            words.plain(kind.option(), mark_name(mark, context.names));
-        }
-        Edit::Dscp(dscp) => {
-            words.plain("action", "change-dscp");
-            words.plain("new-dscp", &dscp.to_string());
-        }
-        Edit::Ttl(change) => {
-            words.plain("action", "change-ttl");
-            words.plain("new-ttl", &show_ttl(change));
-        }
+    words.plain("action", edit.action());
+    if let Edit::Mark(kind, mark) = edit {
+        words.plain(kind.option(), mark_name(mark, context.names));
+    }
+    if let Some((key, value)) = edits::option(edit) {
+        words.plain(key, &value);
     }
 }
 

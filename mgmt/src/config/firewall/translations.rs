@@ -9,16 +9,18 @@ use crate::problem::Problems;
 /// Checks a rule that translates; `roots` are the built-in chains that it is reached from.
 pub fn check(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
     let (word, allowed): (&str, &[&str]) = match &draft.rule.action {
-        Action::SrcNat(_) => ("src-nat", &["srcnat"]),
+        Action::SrcNat(_) => ("src-nat", &["srcnat", "input"]),
         Action::Masquerade(_) => ("masquerade", &["srcnat"]),
-        Action::DstNat(_) => ("dst-nat", &["dstnat"]),
+        Action::DstNat(_) => ("dst-nat", &["dstnat", "output"]),
         Action::Redirect(_) => ("redirect", &["dstnat"]),
         Action::EndpointIndependent(_) => {
             let keys = ["to-addresses", "to-ports", "randomise-ports"];
-            return only_in_srcnat(draft, "endpoint-independent-nat", &keys, roots, problems);
+            only_in_srcnat(draft, "endpoint-independent-nat", &keys, roots, problems);
+            ("endpoint-independent-nat", &["srcnat", "dstnat"])
         }
         Action::Same(..) => {
-            return only_in_srcnat(draft, "same", &["randomise-ports"], roots, problems);
+            only_in_srcnat(draft, "same", &["randomise-ports"], roots, problems);
+            ("same", &["srcnat", "dstnat"])
         }
         Action::Netmap(to) => return one_to_one(draft, to, roots, problems),
         Action::Accept
@@ -31,6 +33,7 @@ pub fn check(draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
         | Action::NoTrack
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => return,
     };
     if let Some(root) = roots.iter().find(|r| !allowed.contains(r)) {
@@ -53,7 +56,7 @@ fn only_in_srcnat(
     roots: &[&str],
     problems: &mut Problems,
 ) {
-    if roots.contains(&"srcnat") {
+    if roots.contains(&"srcnat") || !roots.contains(&"dstnat") {
         return;
     }
     for key in keys {
@@ -76,7 +79,7 @@ fn one_to_one(draft: &Draft<'_>, to: &AddressRange, roots: &[&str], problems: &m
         return;
     };
     for root in roots {
-        let (key, matcher) = if *root == "dstnat" {
+        let (key, matcher) = if ["dstnat", "output"].contains(root) {
             ("dst-address", matchers.dst_address)
         } else {
             ("src-address", matchers.src_address)

@@ -121,6 +121,7 @@ const fn ends_the_way(action: &Action) -> bool {
         | Action::Jump(_)
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(_, Then::GoOn) => false,
     }
 }
@@ -130,7 +131,11 @@ const fn leaves_lists_alone(action: &Action) -> bool {
     ends_the_way(action)
         || matches!(
             action,
-            Action::Log(_) | Action::Passthrough | Action::Fasttrack | Action::Edit(..)
+            Action::Log(_)
+                | Action::Passthrough
+                | Action::Fasttrack
+                | Action::Edit(..)
+                | Action::Sniff(_)
         )
 }
 
@@ -259,6 +264,7 @@ fn implies(later: &Action, earlier: &Action) -> bool {
         | Action::NoTrack
         | Action::Fasttrack
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => true,
     }
 }
@@ -283,6 +289,7 @@ fn translation_family(action: &Action) -> Option<IpFamily> {
         | Action::Redirect(_)
         | Action::EndpointIndependent(_)
         | Action::AddToList(..)
+        | Action::Sniff(_)
         | Action::Edit(..) => None,
     }
 }

@@ -27,7 +27,7 @@ pub(super) fn meets<F: Stack, W>(
     incoming: &Tuple<F>,
 ) -> Option<Expected<F>> {
     match meta.origin {
-        Origin::Notice | Origin::Opening => None,
+        Origin::Notice | Origin::Copy | Origin::Opening => None,
         Origin::Wire
         | Origin::Distributed
         | Origin::Steered
@@ -56,7 +56,6 @@ pub(super) fn destination<F: Stack, B: Buffer, W: Witness<B>>(
             ..*incoming
         }),
         Some(Destination::Keep) => Ok(*incoming),
-        Some(Destination::Rules) | None if packet.1.origin.is_local() => Ok(*incoming),
         Some(Destination::Rules) | None => nat::destination(core, packet, incoming, out),
     }
 }

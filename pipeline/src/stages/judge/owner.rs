@@ -107,7 +107,7 @@ fn elsewhere<F: Stack, W>(core: &mut Core<W>, meta: &Meta, key: &Tuple<F>, is_er
             Some(owner) => (Some(owner), Found::AsOwner),
             None => (by_hash(core), Found::NoLongerOwner),
         },
-        Origin::Opening | Origin::Notice => (None, Found::AsOwner),
+        Origin::Opening | Origin::Notice | Origin::Copy => (None, Found::AsOwner),
     };
     match owner.filter(|owner| *owner != here) {
         Some(owner) => Fate::Handover(owner, found),

@@ -8,7 +8,9 @@ use crate::fib::NextHop;
 use crate::ids::IfaceId;
 use crate::nexthop::Lookup;
 use crate::outbox::{ErrorKind, PuntKind};
+use crate::packet::parse::Net;
 use crate::program::Program;
+use crate::rules::Phase;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
 
@@ -100,8 +102,11 @@ pub fn forwardable<W>(
     let mtu = out_interface
         .and_then(|i| core.program.interfaces.find(i))
         .map(|i| i.mtu);
+    // As in Linux, what is allowed behind this question is allowed too late.
+    let whole = meta.parsed.dont_fragment
+        && !(meta.parsed.net == Net::V4 && meta.edits.df_cleared == Some(Phase::Early));
     match mtu {
-        Some(mtu) if meta.parsed.ip_len > u32::from(mtu) && meta.parsed.dont_fragment => {
+        Some(mtu) if meta.parsed.ip_len > u32::from(mtu) && whole => {
             let notice = PuntKind::Error(iface, ErrorKind::TooBig(mtu));
             Err(Fate::Refuse(DropReason::MtuExceeded, notice))
         }

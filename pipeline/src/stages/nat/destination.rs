@@ -8,7 +8,7 @@ use turnpike_conntrack::tuple::{Address, Tuple};
 
 use super::{counterpart, pick, pick_port, same, single};
 use crate::buffer::Buffer;
-use crate::burst::Meta;
+use crate::burst::{Meta, Origin};
 use crate::drops::DropReason;
 use crate::ids::IfaceId;
 use crate::outbox::Outbox;
@@ -32,9 +32,18 @@ pub fn destination<F: Stack, B: Buffer, W: Witness<B>>(
     let meta = packet.1;
     let (state, nat_state) = (meta.state(), NatStateSet::default());
     let facts = ask::facts(incoming, meta, None, state, nat_state, core.now);
-    let decision = ask::once(core, Hook::DstNat, &facts, packet, out);
+    let decision = ask::once(core, destination_hook(meta.origin), &facts, packet, out);
     let key = &core.conntrack.shared().key;
     destined(&core.program, key, decision, incoming, meta.in_interface)
+}
+
+/// Where the destinations of connections are translated: its own packets have a chain of their own.
+const fn destination_hook(origin: Origin) -> Hook {
+    if origin.is_local() {
+        Hook::NatOutput
+    } else {
+        Hook::DstNat
+    }
 }
 
 /// The tuple that a decision of the nat table gives to a connection.

@@ -64,8 +64,13 @@ pub fn source<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Result<Source<F>, DropReason> {
     let meta = packet.1;
     let untranslated = as_it_is(view);
-    let Some(out_interface) = out_interface.filter(|_| meta.way != Way::Local) else {
-        return Ok(untranslated);
+    // By which link its answers come; those of the gateway itself, as if by the one it came by.
+    let (hook, link) = match (meta.way, out_interface, meta.in_interface) {
+        (Way::Local, _, Some(entry)) => (Hook::NatInput, entry),
+        (Way::NextHop(_) | Way::Resolve(..), Some(exit), _) => (Hook::SrcNat, exit),
+        (Way::Local | Way::NextHop(_) | Way::Resolve(..) | Way::Undecided, _, _) => {
+            return Ok(untranslated);
+        }
     };
     let nat_state = if view.incoming == view.outgoing {
         0
@@ -75,18 +80,18 @@ pub fn source<F: Stack, B: Buffer, W: Witness<B>>(
     let facts = ask::facts(
         &view.outgoing,
         meta,
-        Some(out_interface),
+        out_interface,
         meta.state(),
         NatStateSet(nat_state),
         core.now,
     );
-    let decision = ask::once(core, Hook::SrcNat, &facts, packet, out);
-    match wished(&core.program, view, decision, out_interface)? {
+    let decision = ask::once(core, hook, &facts, packet, out);
+    match wished(&core.program, view, decision, link)? {
         Wish::Stay => Ok(untranslated),
         Wish::Exactly(src) => netmap(core, view, src),
         Wish::OneOf(wanted) => {
             let order = order(core, decision.rule);
-            let chosen = choose(core, view, out_interface, &wanted, order)?;
+            let chosen = choose(core, view, link, &wanted, order)?;
             Ok(Source {
                 masqueraded: wanted.masqueraded,
                 ..chosen
