@@ -413,6 +413,7 @@ fn action_name(action: &Action) -> &'static str {
         Action::Netmap(_) => "netmap",
         Action::AddToList(end, ..) => adding_action(*end),
         Action::Edit(Edit::Mark(kind, _), _) => kind.action(),
+        Action::Edit(Edit::Route(_), _) => "route",
         Action::Edit(Edit::Dscp(_), _) => "change-dscp",
         Action::Edit(Edit::Ttl(_), _) => "change-ttl",
     }

@@ -1,5 +1,7 @@
 //! What mangle rules change: marks of a packet and its connection, and fields of its headers.
 
+use std::net::IpAddr;
+
 use crate::ids::MarkId;
 
 /// One change.
@@ -11,6 +13,8 @@ pub enum Edit {
     Dscp(u8),
     /// `change-ttl` and `change-hop-limit`.
     Ttl(TtlChange),
+    /// `route`: the packet is handed to this router, whatever the routing tables say.
+    Route(IpAddr),
 }
 
 /// What carries a mark.

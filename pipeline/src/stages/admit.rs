@@ -94,6 +94,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         helper: None,
         marks: Marks::default(),
         edits: Edits::default(),
+        routing_table: None,
         verified: None,
     };
     push(core, burst, buf, meta);
@@ -147,6 +148,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 helper: None,
                 marks: Marks::default(),
                 edits: Edits::default(),
+                routing_table: None,
                 verified: None,
             };
             push(core, burst, buf, meta);

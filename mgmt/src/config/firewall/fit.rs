@@ -1,7 +1,7 @@
 //! Whether the parts of one rule fit together: protocols, ports and address families.
 
 use turnpike_conntrack::tuple::Proto;
-use turnpike_pipeline::policy::{Action, IpFamily, Match, Matchers, Translation};
+use turnpike_pipeline::policy::{Action, Edit, IpFamily, Match, Matchers, Translation};
 
 use super::super::address::{family_name, family_of};
 use super::super::section::Section;
@@ -96,11 +96,18 @@ fn decide_family(
             let node = section.field("to-addresses")?;
             Some(("to-addresses", node, range.first))
         });
+    let router = action.and_then(|action| {
+        let Action::Edit(Edit::Route(router), _) = action else {
+            return None;
+        };
+        Some(("route-dst", section.field("route-dst")?, *router))
+    });
     let headers = OF_ONE_FAMILY
         .into_iter()
         .filter_map(|(key, family)| Some((key, section.field(key)?, family)));
     let written: Vec<(&str, &Node, IpFamily)> = addresses(section, matchers)
         .chain(translated)
+        .chain(router)
         .map(|(key, node, ip)| (key, node, family_of(ip)))
         .chain(headers)
         .collect();

@@ -38,11 +38,7 @@ const LATER: &[&str] = &[
     "layer7-protocol",
     "new-mss",
     "new-priority",
-    "new-routing-mark",
     "p2p",
-    "route-dst",
-    "routing-mark",
-    "routing-table",
     "to-address",
 ];
 
@@ -63,6 +59,7 @@ macro_rules! rule_keys {
 }
 
 const BEFORE_MANGLE: &str = "raw comes before mangle, which marks packets";
+const BEFORE_ROUTING: &str = "raw comes before the packet's way is found";
 const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
 const TRANSLATES: &str = "only nat rules translate";
@@ -82,12 +79,16 @@ const RAW: Keys = Keys {
         ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
+        ("routing-mark", BEFORE_MANGLE),
+        ("routing-table", BEFORE_ROUTING),
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("reject-with", REJECTS),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
@@ -107,6 +108,8 @@ const FILTER: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "reject-with"
     ),
     later: LATER,
@@ -115,8 +118,10 @@ const FILTER: Keys = Keys {
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("randomise-ports", TRANSLATES),
         ("same-not-by-dst", TRANSLATES),
         ("to-addresses", TRANSLATES),
@@ -135,12 +140,16 @@ const MANGLE: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "new-connection-mark",
         "new-dscp",
         "new-hop-limit",
         "new-packet-mark",
+        "new-routing-mark",
         "new-ttl",
-        "passthrough"
+        "passthrough",
+        "route-dst"
     ),
     later: LATER,
     elsewhere: &[
@@ -161,6 +170,8 @@ const NAT: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "randomise-ports",
         "same-not-by-dst",
         "to-addresses",
@@ -174,8 +185,10 @@ const NAT: Keys = Keys {
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
         ("new-packet-mark", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("reject-with", REJECTS),
     ],
 };

@@ -15,6 +15,7 @@ use turnpike_pipeline::policy::{
     NatStateSet, PacketAsk, PortChoice, PortRange, Protection, Rule, SameBy, StateSet, Then,
     Translation,
 };
+use turnpike_pipeline::routing::MAIN;
 use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::show;
@@ -96,6 +97,14 @@ fn marks_and_packet(m: &Matchers, names: &Names, words: &mut Words) {
         let bang = if mark.negated { "!" } else { "" };
         words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
     }
+    words.matcher(
+        "routing-table",
+        m.routing_table.as_ref(),
+        |table| match table.0.checked_sub(1) {
+            Some(index) => known(&names.routing_tables, index),
+            None => MAIN.to_owned(),
+        },
+    );
     words.matcher(
         "per-connection-classifier",
         m.classifier.as_ref(),
@@ -200,6 +209,10 @@ fn edit(edit: Edit, context: &Context<'_>, words: &mut Words) {
         Edit::Mark(kind, mark) => {
             words.plain("action", kind.action());
             words.plain(kind.option(), mark_name(mark, context.names));
+        }
+        Edit::Route(router) => {
+            words.plain("action", "route");
+            words.plain("route-dst", &router.to_string());
         }
         Edit::Dscp(dscp) => {
             words.plain("action", "change-dscp");
