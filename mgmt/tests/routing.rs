@@ -91,7 +91,7 @@ fn routing_rules_arrive_in_their_order() {
 }
 
 #[test]
-fn mark_routing_and_route_have_a_canonical_text() {
+fn mark_routing_by_new_routing_mark_and_route_by_route_dst_have_a_canonical_text() {
     let mangle = |text| rule(TableKind::Mangle, text);
     let mark = mangle("{ chain: prerouting, action: mark-routing, new-routing-mark: to_isp1 }");
     let edit = Edit::Mark(MarkKind::Routing, Some(MarkId(0)));

@@ -10,12 +10,15 @@
 mod sim;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use sim::packets::{Seen, at, balanced, see, to_gateway, udp};
 use sim::{LAN, LAN_IF, Sim, WAN, WAN_IF, ip, is, open_policy, rule};
+use turnpike_pipeline::counters::WorkerCounters;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{IfaceId, MarkId, PortId, RoutingTableId};
 use turnpike_pipeline::nexthop::Neighbours;
+use turnpike_pipeline::outbox::Found;
 use turnpike_pipeline::packet::craft::{Craft, IcmpSpec};
 use turnpike_pipeline::packet::parse::{Net, VlanId};
 use turnpike_pipeline::policy::{
@@ -450,4 +453,39 @@ fn a_reload_that_changes_tables_moves_flows_with_their_next_packet() {
     assert_eq!(left_by(&out(&mut sim)), WAN_IF);
     assert_eq!(sim.connections(), 1);
     balanced(&sim);
+}
+
+#[test]
+fn a_connection_that_another_worker_enters_goes_the_way_that_it_was_judged_for() {
+    // Chosen so that the answer arrives at another worker.
+    let elsewhere = ip("198.51.100.6");
+    let to_elsewhere = Action::DstNat(Translation {
+        addresses: Some(AddressRange {
+            first: elsewhere,
+            last: elsewhere,
+        }),
+        ports: None,
+    });
+    for edit in [
+        Edit::Mark(MarkKind::Routing, Some(MarkId(TO_ISP2))),
+        Edit::Route(ip("198.18.2.77")),
+    ] {
+        let mut policy = two_uplinks();
+        policy.nat.chains[1].rules.clear();
+        let dst_nat = rule(in_by(LAN_IF), to_elsewhere.clone());
+        policy.nat.chains[0].rules.push(dst_nat);
+        let lead = Action::Edit(edit, Then::GoOn);
+        mangle(&mut policy, PREROUTING, in_by(LAN_IF), lead);
+        let mut sim = Sim::new(&policy, 4);
+        for n in 0..32 {
+            let client = format!("192.168.88.{}:4000", n + 10);
+            for _ in 0..2 {
+                let request = udp(LAN, &client, "192.0.2.1:53");
+                assert_eq!(left_by(&sim.inject(LAN, request)), WAN2_IF, "{client}");
+            }
+        }
+        let opened_elsewhere = |c: &Arc<WorkerCounters>| c.handed_over(Found::ReplyArrives).read();
+        assert!(sim.counters.iter().map(opened_elsewhere).sum::<u64>() > 5);
+        balanced(&sim);
+    }
 }
