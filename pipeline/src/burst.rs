@@ -4,7 +4,7 @@ use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
 use turnpike_conntrack::segment::Checksum;
 
 use crate::buffer::Buffer;
-use crate::ids::{IfaceId, PortId, RuleId};
+use crate::ids::{IfaceId, PortId, RoutingTableId, RuleId};
 use crate::nexthop::NextHopId;
 use crate::packet::parse::Parsed;
 use crate::packet::verify::verify_l4;
@@ -122,6 +122,8 @@ pub struct Meta {
     pub helper: Option<HelperId>,
     /// Its marks.
     pub marks: Marks,
+    /// The routing table by which its way was found, once it was.
+    pub routing_table: Option<RoutingTableId>,
     /// What rules change of it.
     pub edits: Edits,
     /// What [`Meta::checksum`] found, once it has looked.

@@ -111,6 +111,15 @@ impl Fib {
         fib
     }
 
+    /// A table of static routes alone.
+    pub fn of_routes(routes: &[Route]) -> Self {
+        let mut fib = Self::default();
+        for route in routes {
+            fib.claim(route.destination.trunc(), route.via.into());
+        }
+        fib
+    }
+
     /// The way towards `ip`, by the longest prefix that covers it; `None` if none does.
     pub fn lookup(&self, ip: IpAddr) -> Option<NextHop> {
         self.hops.get_lpm(&IpNet::from(ip)).map(|(_, hop)| *hop)

@@ -29,6 +29,21 @@ pub struct MarkId(pub u16);
 /// The most names of marks one configuration can have.
 pub const MARKS_MAX: usize = 4_096;
 
+/// A routing table: the main one, or by its index, from one, in `Routing::tables` of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct RoutingTableId(pub u16);
+
+impl RoutingTableId {
+    /// The table that is asked if nothing else is said.
+    pub const MAIN: Self = Self(0);
+}
+
+/// The most routing tables beside the main one.
+pub const ROUTING_TABLES_MAX: usize = 256;
+
+/// The most routing rules one configuration can have.
+pub const ROUTING_RULES_MAX: usize = 1_024;
+
 /// A rule; its index in `Program::rules`, in configuration order over all tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);

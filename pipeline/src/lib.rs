@@ -24,6 +24,7 @@ pub mod policy;
 pub mod program;
 pub mod recent;
 pub mod rehearsal;
+pub mod routing;
 pub mod rules;
 pub mod slowpath;
 pub mod stages;

@@ -21,6 +21,7 @@ use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
 use crate::policy::{Policy, TableKind, Tracking};
+use crate::routing::Routing;
 use crate::rules::external::external_addresses;
 use crate::rules::lasting::Lasting;
 use crate::rules::marks::MarkNumbers;
@@ -34,8 +35,10 @@ pub struct Program {
     pub generation: Generation,
     /// The interfaces.
     pub interfaces: Interfaces,
-    /// The forwarding table.
+    /// The forwarding table: the gateway itself, its links and the main routing table.
     pub fib: Fib,
+    /// The other routing tables, and which one is asked.
+    pub routing: Routing,
     /// The address lists.
     pub lists: Lists,
     /// The rules of all tables.
@@ -95,10 +98,12 @@ impl Program {
         let carry = carried_rules(&rules, previous);
         let same_interfaces = carried_interfaces(&interfaces, previous);
         let lasting = Lasting::build(&carry, previous.map(|p| &p.lasting));
+        let marks = MarkNumbers::build(&policy.marks, previous.map(|p| &p.marks));
         let workers = 0..context.workers;
         Self {
             generation: context.generation,
             fib: Fib::build(&policy.interfaces, &link_locals, &policy.routes),
+            routing: Routing::build(&policy.routing, &marks),
             lists: Lists::build(
                 &policy.address_lists,
                 previous.map(|p| &p.lists),
@@ -110,7 +115,7 @@ impl Program {
             asks_nat_state: policy.asks_nat_state(),
             has_mangle_rules: !rules.is_idle(TableKind::Mangle),
             asks_lists,
-            marks: MarkNumbers::build(&policy.marks, previous.map(|p| &p.marks)),
+            marks,
             pools4: pools(&rules, &interfaces, previous.map(|p| &p.pools4)),
             pools6: pools(&rules, &interfaces, previous.map(|p| &p.pools6)),
             rule_counters: workers
@@ -139,6 +144,7 @@ impl Program {
         let mut program = Self::compile(policy, context);
         program.lasting.leave_out(&left.lasting);
         program.marks = MarkNumbers::build(&policy.marks, Some(&left.marks));
+        program.routing = Routing::build(&policy.routing, &program.marks);
         program.lists = Lists::build(&policy.address_lists, Some(&left.lists), context.key);
         program
     }

@@ -18,10 +18,11 @@ use std::net::IpAddr;
 
 use crate::drops::DropReason;
 use crate::fib::NextHop;
-use crate::ids::{IfaceId, ListId, RuleId};
+use crate::ids::{IfaceId, ListId, RoutingTableId, RuleId};
 use crate::masquerade::has_lapsed;
 use crate::policy::{Action, AddressRange, Edit, ListTimeout, NatStateSet, PacketAsk, PortRange};
 use crate::program::Program;
+use crate::routing::{Found, Sought};
 use crate::rules::marks::Marks;
 use crate::rules::{CompiledRule, Decision, Facts, Observer, Verdict, evaluate};
 use crate::stages::ask::Hook;
@@ -152,6 +153,7 @@ struct Reading<'a> {
     program: &'a Program,
     limits: &'a Limits,
     marks: Marks,
+    router: Option<IpAddr>,
     certainty: Certainty,
 }
 
@@ -159,6 +161,9 @@ impl Observer for Reading<'_> {
     fn matched(&mut self, _: RuleId, rule: &CompiledRule) {
         if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
             self.marks.set(kind, self.program.marks.number(mark));
+        }
+        if let Action::Edit(Edit::Route(router), _) = rule.action {
+            self.router = Some(router);
         }
     }
 
@@ -187,6 +192,8 @@ struct Passing<F: Stack> {
     state: ConnState,
     nat_state: NatStateSet,
     marks: Marks,
+    router: Option<IpAddr>,
+    routing_table: Option<RoutingTableId>,
     now: Tick,
     certainty: Certainty,
 }
@@ -205,6 +212,15 @@ impl<F: Stack> Passing<F> {
 enum Way {
     Local,
     Out(IfaceId),
+}
+
+impl Way {
+    const fn out(&self) -> Option<IfaceId> {
+        match self {
+            Self::Out(iface) => Some(*iface),
+            Self::Local => None,
+        }
+    }
 }
 
 impl Rehearsal<'_> {
@@ -382,6 +398,8 @@ impl Rehearsal<'_> {
             state,
             nat_state: NatStateSet::default(),
             marks: Marks::default(),
+            router: None,
+            routing_table: None,
             now: self.now,
             certainty: Certainty::Certain,
         }
@@ -450,31 +468,47 @@ impl Rehearsal<'_> {
         Ok(())
     }
 
+    /// Finds the way of a packet with its routing mark of now.
+    fn routed<F: Stack>(&self, packet: &mut Passing<F>, view: &View<F>) -> Result<Way, Refusal> {
+        let destination = view.outgoing.dst.to_ip();
+        packet.routing_table = Some(RoutingTableId::MAIN);
+        if destination.is_multicast() {
+            return Ok(Way::Local);
+        }
+        let sought = Sought {
+            source: view.incoming.src.to_ip(),
+            destination,
+            in_interface: packet.in_interface,
+            mark: packet.marks.routing,
+            router: packet.router,
+        };
+        let Found { hop, table } = self.program.routing.find(&self.program.fib, &sought);
+        packet.routing_table = Some(table);
+        match hop {
+            Some(NextHop::Local | NextHop::Broadcast(_)) => Ok(Way::Local),
+            Some(NextHop::Neighbour { iface, .. }) => Ok(Way::Out(iface)),
+            Some(NextHop::Unreachable | NextHop::Blackhole) | None => {
+                Err(packet.refused(DropReason::NoRoute, None))
+            }
+        }
+    }
+
     /// Routes and filters a packet whose destination is decided.
     fn filtered<F: Stack>(&self, packet: &mut Passing<F>, view: &View<F>) -> Result<Way, Refusal> {
-        let destination = view.outgoing.dst.to_ip();
-        let way = if destination.is_multicast() {
-            Way::Local
-        } else {
-            match self.program.fib.lookup(destination) {
-                Some(NextHop::Local | NextHop::Broadcast(_)) => Way::Local,
-                Some(NextHop::Neighbour { iface, .. }) => Way::Out(iface),
-                Some(NextHop::Unreachable | NextHop::Blackhole) | None => {
-                    return Err(packet.refused(DropReason::NoRoute, None));
-                }
-            }
-        };
-        let egress = match way {
-            Way::Out(iface) => Some(iface),
-            Way::Local => None,
-        };
+        let mut way = self.routed(packet, view)?;
+        let mut egress = way.out();
         let [before, filter] = match (packet.local, &way) {
             (true, _) => [Hook::MangleOutput, Hook::FilterOutput],
             (false, Way::Out(_)) => [Hook::MangleForward, Hook::FilterForward],
             (false, Way::Local) => [Hook::MangleInput, Hook::FilterInput],
         };
         let tuple = view.at_filter();
+        let mark = packet.marks.routing;
         self.mangled(before, packet, &tuple, egress)?;
+        if packet.local && packet.marks.routing != mark {
+            way = self.routed(packet, view)?;
+            egress = way.out();
+        }
         let decision = self.ask(filter, packet, &tuple, egress);
         match decision.verdict {
             Verdict::Accept => {
@@ -513,10 +547,12 @@ impl Rehearsal<'_> {
             program: self.program,
             limits: &self.shared.limits,
             marks: packet.marks,
+            router: packet.router,
             certainty: packet.certainty,
         };
         let decision = evaluate(self.program, table, chain, facts, &mut reading);
         (packet.marks, packet.certainty) = (reading.marks, reading.certainty);
+        packet.router = reading.router;
         decision
     }
 }
@@ -539,6 +575,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         helper: None,
         now: packet.now,
         marks: packet.marks,
+        routing_table: packet.routing_table,
     }
 }
 

@@ -120,5 +120,6 @@ pub(crate) fn bare(src: &str, dst: &str, proto: Proto) -> Facts {
         helper: None,
         now: Tick::default(),
         marks: Marks::default(),
+        routing_table: None,
     }
 }

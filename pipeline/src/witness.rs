@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use turnpike_conntrack::ids::ConnState;
 
 use crate::drops::DropReason;
-use crate::ids::{IfaceId, RuleId};
+use crate::ids::{IfaceId, RoutingTableId, RuleId};
 use crate::rules::{Decision, Facts, Look};
 use crate::stages::ask::Hook;
 
@@ -91,8 +91,9 @@ pub enum Waypoint {
     Looked(Looked),
     /// The chain has decided.
     Decided(Hook, Decision),
-    /// The way to this address was found, by the interface; `None` for the gateway itself.
-    Routed(IpAddr, Option<IfaceId>),
+    /// The way to this address was found by a routing table: out by the interface; `None` for the
+    /// gateway itself.
+    Routed(IpAddr, Option<IfaceId>, RoutingTableId),
 }
 
 /// What came of holding a rule against a packet.

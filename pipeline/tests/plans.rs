@@ -20,7 +20,7 @@ use turnpike_conntrack::ids::ConnState;
 use turnpike_conntrack::limits::Limit;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
-use turnpike_pipeline::ids::{ChainId, IfaceId, MarkId, RuleId};
+use turnpike_pipeline::ids::{ChainId, IfaceId, MarkId, RoutingTableId, RuleId};
 use turnpike_pipeline::policy::{
     Action, Chain, ConnectionLimit, Edit, Mark, MarkKind, Match, Matchers, NatStateSet, NewMss,
     NewPriority, PacketAsk, Policy, RejectWith, Rule, TableKind, Then, TtlChange, Unreachable,
@@ -58,6 +58,10 @@ fn matchers(random: &mut Random) -> Matchers {
         let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
         matchers.marks = vec![any_match(random, Mark { kind, mark })];
     }
+    if random.chance(10) {
+        let table = RoutingTableId(u16::from(random.chance(50)));
+        matchers.routing_table = Some(any_match(random, table));
+    }
     if random.chance(40) {
         matchers.packet = vec![any_match(random, PacketAsk::Size(0, 100))];
     }
@@ -91,6 +95,9 @@ fn action(
         (TableKind::Mangle, 3) => Action::Edit(Edit::Dscp(random.byte() % 64), then),
         (TableKind::Mangle, 4) => {
             Action::Edit(Edit::Ttl(TtlChange::increment(random.byte() % 4)), then)
+        }
+        (TableKind::Mangle, 5) if random.chance(10) => {
+            Action::Edit(Edit::Route(ip("203.0.113.9")), then)
         }
         (TableKind::Mangle, 5) => Action::Edit(
             random.pick(&[
@@ -153,6 +160,7 @@ fn facts(random: &mut Random, marks: Marks, out: Option<IfaceId>) -> Facts {
         helper: None,
         now: Tick::default(),
         marks,
+        routing_table: out.map(|_| RoutingTableId::MAIN),
     }
 }
 
@@ -255,6 +263,7 @@ fn walking_a_plan_is_evaluating_all_rules() {
         let early = facts(&mut random, before, None);
         let late = Facts {
             out_interface: Some(WAN_IF),
+            routing_table: Some(RoutingTableId::MAIN),
             ..early
         };
         let passage = Passage {
@@ -367,4 +376,43 @@ fn a_flow_that_asks_nothing_of_its_packets_has_a_plan_of_nothing_but_matches() {
     assert_eq!(specialise(&program, &passage, &mut steps), Some(0));
     let rules: Vec<u32> = steps.iter().map(|step| step.rule().0).collect();
     assert_eq!(rules, [1, 2]);
+}
+
+#[test]
+fn a_flow_whose_way_depends_on_its_packets_has_no_plan() {
+    const OUTPUT: &[(TableKind, ChainId)] = &[(TableKind::Mangle, ChainId(3))];
+    let mark = Edit::Mark(MarkKind::Routing, Some(MarkId(0)));
+    let route = Edit::Route(ip("203.0.113.9"));
+    let small = || Matchers {
+        packet: vec![is(PacketAsk::Size(0, 100))],
+        ..Matchers::default()
+    };
+    // In which chain, what is done there, and whether a plan is made if only some packets meet it.
+    for (chain, edit, planned) in [
+        (0, mark, false),
+        (0, route, false),
+        (2, mark, true),
+        (3, mark, false),
+        (4, mark, true),
+    ] {
+        for (matchers, expected) in [(small(), planned), (Matchers::default(), true)] {
+            let mut policy = open_policy();
+            policy.marks = vec!["a".to_owned()];
+            let edit = Action::Edit(edit, Then::GoOn);
+            policy.mangle.chains[chain].rules.push(rule(matchers, edit));
+            let program = compile(&policy, 1, None);
+            let facts = facts(&mut Random::new(1), Marks::default(), Some(WAN_IF));
+            let (before, behind) = match chain {
+                0 => (PREROUTING, FORWARDING),
+                3 => (&[][..], OUTPUT),
+                _ => (&[][..], FORWARDING),
+            };
+            let passage = Passage {
+                early: (before, &facts),
+                late: (behind, &facts),
+            };
+            let plan = specialise(&program, &passage, &mut Vec::new());
+            assert_eq!(plan.is_some(), expected, "mangle chain {chain}");
+        }
+    }
 }

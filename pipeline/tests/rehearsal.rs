@@ -27,7 +27,7 @@ use turnpike_pipeline::ids::{IfaceId, MarkId, PortId};
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::policy::{
     Action, ConnectionLimit, Edit, IcmpOptions, Interface, Mark, MarkKind, Matchers, PacketAsk,
-    Policy, PortRange, PortSet, RejectWith, Then, Via,
+    Policy, PortRange, PortSet, RejectWith, Route, RoutingTable, Then, Via,
 };
 use turnpike_pipeline::program::Program;
 use turnpike_pipeline::rehearsal::{
@@ -560,4 +560,33 @@ fn an_answer_to_a_ping_is_rehearsed_as_one() {
     };
     assert_eq!(DIRECTIONS.map(|way| refused(8, way)), [true, false]);
     assert_eq!(DIRECTIONS.map(|way| refused(0, way)), [false, true]);
+}
+
+#[test]
+fn a_rehearsed_packet_goes_the_way_that_its_routing_mark_says() {
+    let policy = masquerading_policy();
+    let mut after = policy.clone();
+    after.marks = vec!["nowhere".to_owned()];
+    after.routing.tables = vec![RoutingTable {
+        name: "nowhere".to_owned(),
+        routes: vec![Route {
+            destination: "0.0.0.0/0".parse().unwrap(),
+            via: Via::Blackhole,
+        }],
+    }];
+    let sim = one_connection(&policy);
+    assert_eq!(rehearse(&sim, &after).0, None);
+    let edits = [
+        (Edit::Mark(MarkKind::Routing, Some(MarkId(0))), true),
+        (Edit::Route(ip("203.0.113.9")), false),
+        (Edit::Route(ip("198.51.100.9")), true),
+    ];
+    for (edit, refused) in edits {
+        let edit = rule(Matchers::default(), Action::Edit(edit, Then::GoOn));
+        after.mangle.chains[0].rules = vec![edit];
+        let (next, new) = rehearse(&sim, &after);
+        let word = refused.then_some("no-route");
+        assert_eq!(next.map(|r| r.why.label()), word, "{:?}", after.mangle);
+        assert_eq!(new.err().map(|r| r.why.label()), word);
+    }
 }

@@ -89,7 +89,7 @@ fn a_gateway_in_a_hostile_world_keeps_its_promises() {
 /// or a plan: the same frames, verdicts, connections and counters.
 #[test]
 fn what_a_flow_keeps_says_what_judging_anew_would_say() {
-    let mut kept = (0, 0);
+    let (mut kept, mut led) = ((0, 0), 0);
     for seed in seeds() {
         let _named = Named(seed, "what_a_flow_keeps");
         let mut random = Random::new(seed);
@@ -114,6 +114,7 @@ fn what_a_flow_keeps_says_what_judging_anew_would_say() {
             assert_eq!(sent, again, "the same frames");
             let (end, other) = (keeping.last_end(), forgetting.last_end());
             assert_eq!(end, other, "the same end");
+            led += usize::from(end.out == Some(residual::WAN2_IF));
             let through = sent
                 .iter()
                 .find(|(out, _)| end.out.is_some() && *out != port);
@@ -145,6 +146,7 @@ fn what_a_flow_keeps_says_what_judging_anew_would_say() {
         }
     }
     assert!(kept.0 > 0 && kept.1 > 0, "outcomes and plans: {kept:?}");
+    assert!(led > 100, "by the second way: {led}");
 }
 
 /// What may be known of a worker's live connections.

@@ -265,7 +265,8 @@ fn is_behind(program: &Program, ip: IpAddr, iface: IfaceId) -> bool {
     if ip.is_unspecified() || ip.is_loopback() || ip.is_multicast() || ip == Ipv4Addr::BROADCAST {
         return false;
     }
-    matches!(program.fib.lookup(ip), Some(NextHop::Neighbour { iface: by, .. }) if by == iface)
+    let mut ways = program.routing.ways(&program.fib, ip);
+    ways.any(|hop| matches!(hop, NextHop::Neighbour { iface: by, .. } if by == iface))
 }
 
 /// The first addresses of a prefix.

@@ -93,7 +93,9 @@ fn place(source: &Option<String>) -> (&str, u32) {
 }
 
 fn facing_outside(policy: &Policy) -> Vec<IfaceId> {
-    let routes = policy.routes.iter();
+    let tables = policy.routing.tables.iter();
+    let routes = tables.flat_map(|table| &table.routes);
+    let routes = policy.routes.iter().chain(routes);
     let default = routes.filter(|route| route.destination.prefix_len() == 0);
     let by_route = default.filter_map(|route| match route.via {
         Via::Gateway(iface, _) | Via::Interface(iface) => Some(iface),

@@ -7,11 +7,12 @@ use turnpike_conntrack::limits::Limit;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_pipeline::fib::NextHop;
-use turnpike_pipeline::ids::{IfaceId, RuleId};
+use turnpike_pipeline::ids::{IfaceId, RoutingTableId, RuleId};
 use turnpike_pipeline::policy::{
     Action, AddressRange, Edit, IpFamily, NatStateSet, PacketAsk, PortRange, Translation,
 };
 use turnpike_pipeline::program::Program;
+use turnpike_pipeline::routing::{Found, Sought};
 use turnpike_pipeline::rules::matchers::End as Side;
 use turnpike_pipeline::rules::{CompiledRule, Decision, Facts, Marks, Observer, Verdict, evaluate};
 use turnpike_pipeline::stages::ask::Hook;
@@ -111,6 +112,7 @@ pub fn send(program: &Program, packet: &Packet, doubt: Doubt) -> Course {
         doubt,
         logged: Vec::new(),
         marks: Marks::default(),
+        router: None,
     };
     let facts = Facts {
         src: packet.src.0,
@@ -126,6 +128,7 @@ pub fn send(program: &Program, packet: &Packet, doubt: Doubt) -> Course {
         helper: None,
         now: Tick::default(),
         marks: Marks::default(),
+        routing_table: None,
     };
     let mut course = way.run(facts);
     course.logged = way.logged;
@@ -138,6 +141,7 @@ struct Way<'a> {
     doubt: Doubt,
     logged: Vec<RuleId>,
     marks: Marks,
+    router: Option<IpAddr>,
 }
 
 impl Way<'_> {
@@ -158,7 +162,7 @@ impl Way<'_> {
         } else {
             None
         };
-        let (end, hooks) = match self.route(facts.dst) {
+        let (end, hooks) = match self.route(&mut facts) {
             End::Interface(iface) => {
                 facts.out_interface = Some(iface);
                 let hooks = [Hook::MangleForward, Hook::FilterForward];
@@ -196,11 +200,21 @@ impl Way<'_> {
         decision
     }
 
-    fn route(&self, to: IpAddr) -> End {
-        if to.is_multicast() {
+    fn route(&self, facts: &mut Facts) -> End {
+        facts.routing_table = Some(RoutingTableId::MAIN);
+        if facts.dst.is_multicast() {
             return End::Gateway;
         }
-        match self.program.fib.lookup(to) {
+        let sought = Sought {
+            source: facts.src,
+            destination: facts.dst,
+            in_interface: facts.in_interface,
+            mark: facts.marks.routing,
+            router: self.router,
+        };
+        let Found { hop, table } = self.program.routing.find(&self.program.fib, &sought);
+        facts.routing_table = Some(table);
+        match hop {
             Some(NextHop::Local | NextHop::Broadcast(_)) => End::Gateway,
             Some(NextHop::Neighbour { iface, .. }) => End::Interface(iface),
             Some(NextHop::Unreachable | NextHop::Blackhole) | None => End::Nowhere,
@@ -257,6 +271,9 @@ impl Observer for Way<'_> {
         }
         if let Action::Edit(Edit::Mark(kind, mark), _) = rule.action {
             self.marks.set(kind, self.program.marks.number(mark));
+        }
+        if let Action::Edit(Edit::Route(router), _) = rule.action {
+            self.router = Some(router);
         }
     }
 

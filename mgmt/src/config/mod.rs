@@ -13,6 +13,7 @@ pub mod logging;
 mod names;
 pub(crate) mod port;
 mod routes;
+mod routing;
 pub(crate) mod section;
 pub mod services;
 pub mod tests;
@@ -46,6 +47,8 @@ const FILE: Keys = Keys {
         "vlans",
         "interface-lists",
         "routes",
+        "routing-tables",
+        "routing-rules",
         "connection-tracking",
         "address-lists",
         "firewall",
@@ -55,12 +58,7 @@ const FILE: Keys = Keys {
         "tests",
         "timezone",
     ],
-    later: &[
-        "layer7-protocols",
-        "service-ports",
-        "routing-tables",
-        "routing-rules",
-    ],
+    later: &["layer7-protocols", "service-ports"],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
         ("nat", "it belongs under `firewall:`"),
@@ -206,6 +204,8 @@ impl Config {
     pub fn summary(&self) -> String {
         let rules = |table: &Table| table.chains.iter().map(|c| c.rules.len()).sum::<usize>();
         let policy = &self.policy;
+        let tables = policy.routing.tables.iter();
+        let routes = policy.routes.len() + tables.map(|t| t.routes.len()).sum::<usize>();
         let total: usize = TableKind::ALL
             .iter()
             .map(|kind| rules(policy.table(*kind)))
@@ -214,7 +214,7 @@ impl Config {
             "{}: ok: {}, {}, {}, {}, connection tracking {}{}",
             self.file,
             count(policy.interfaces.len(), "interface"),
-            count(policy.routes.len(), "route"),
+            count(routes, "route"),
             count(total, "rule"),
             count(policy.address_lists.len(), "address list"),
             if policy.tracking.enabled { "on" } else { "off" },
@@ -271,10 +271,16 @@ fn decode(
         &mut names,
         problems,
     );
+    let addresses = ports.interfaces.iter().flat_map(|i| &i.addresses);
+    names.links = addresses.copied().collect();
     let interface_lists =
         interfaces::decode_lists(file.field("interface-lists"), &mut names, problems);
     let mut address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
+    routing::decode_tables(file.field("routing-tables"), &mut names, problems);
     let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
+    routing::collect_marks(file.field("routing-rules"), &mut names);
+    let routing_rules = routing::decode_rules(file.field("routing-rules"), &names, problems);
+    let (routes, routing) = routing::sorted(&names, routes, routing_rules);
     let tracking = tracking::decode(file.field("connection-tracking"), problems);
     let tables = firewall::decode(file.field("firewall"), &mut names, problems);
     lists::add_filled(&names, &mut address_lists);
@@ -291,6 +297,7 @@ fn decode(
         interfaces: ports.interfaces,
         interface_lists,
         routes,
+        routing,
         address_lists,
         tracking: Tracking {
             enabled: tracking.enabled == Enabled::Yes,

@@ -1,6 +1,8 @@
 //! Names and what they stand for, so that every mention of one is checked the same way.
 
-use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId, MARKS_MAX, MarkId};
+use ipnet::IpNet;
+use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId, MARKS_MAX, MarkId, RoutingTableId};
+use turnpike_pipeline::routing::MAIN;
 
 use super::firewall::NO_MARK;
 use super::section::{Word, or_report};
@@ -18,6 +20,12 @@ pub struct Names {
     pub address_lists: Vec<String>,
     /// Marks of packets, connections and ways.
     pub marks: Vec<String>,
+    /// The addresses of the interfaces, with the prefixes that are on their links.
+    pub links: Vec<IpNet>,
+    /// Routing tables beside the main one.
+    pub routing_tables: Vec<String>,
+    /// Routing marks that routing rules ask for.
+    pub ruled_marks: Vec<String>,
 }
 
 impl Names {
@@ -64,6 +72,41 @@ impl Names {
         let hint = defined(name, &self.address_lists, "address-lists:");
         problems.error(span, format!("no address list is called `{name}`{hint}"));
         None
+    }
+
+    /// The routing table called `name`; an error at `span` if there is none.
+    pub fn routing_table(
+        &self,
+        name: &str,
+        span: Span,
+        problems: &mut Problems,
+    ) -> Option<RoutingTableId> {
+        if name == MAIN {
+            return Some(RoutingTableId::MAIN);
+        }
+        if let Some(index) = index_of(&self.routing_tables, name) {
+            return Some(RoutingTableId(index + 1));
+        }
+        let hint = defined(name, &self.routing_tables, "routing-tables:");
+        problems.error(span, format!("no routing table is called `{name}`{hint}"));
+        None
+    }
+
+    /// Whether a routing mark leads anywhere: it is the name of a table, or a routing rule asks.
+    pub fn leads_somewhere(&self, mark: &str) -> bool {
+        let mut names = self.routing_tables.iter().chain(&self.ruled_marks);
+        mark == MAIN || names.any(|name| name == mark)
+    }
+
+    /// Makes room for a mark; one too many is reported where it is used.
+    pub fn add_mark(&mut self, name: &str) {
+        let new = name != NO_MARK
+            && Name::read(name).is_ok()
+            && self.marks.len() < MARKS_MAX
+            && !self.marks.iter().any(|known| known == name);
+        if new {
+            self.marks.push(name.to_owned());
+        }
     }
 
     /// The mark called `name`, `Some(None)` for `no-mark`; an error at `span` if it cannot be one.

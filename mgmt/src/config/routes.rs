@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use turnpike_pipeline::ids::IfaceId;
+use turnpike_pipeline::ids::{IfaceId, RoutingTableId};
 use turnpike_pipeline::policy::{Interface, Route, Via};
 
 use super::address::{Prefix, family_of};
@@ -19,10 +19,16 @@ pub const ROUTES_MAX: usize = 65_536;
 
 const ROUTE: Keys = Keys {
     of: "a route",
-    known: &["dst-address", "gateway", "type", "comment", "disabled"],
+    known: &[
+        "dst-address",
+        "gateway",
+        "type",
+        "routing-table",
+        "comment",
+        "disabled",
+    ],
     later: &[
         "distance",
-        "routing-table",
         "pref-src",
         "check-gateway",
         "scope",
@@ -50,20 +56,20 @@ pub fn decode(
     interfaces: &[Interface],
     names: &Names,
     problems: &mut Problems,
-) -> Vec<Route> {
+) -> Vec<(RoutingTableId, Route)> {
     let Some(list) = node.and_then(|n| sequence(n, "routes", problems)) else {
         return Vec::new();
     };
     if let Some(node) = list.get(ROUTES_MAX) {
         problems.error(node.span, format!("more than {ROUTES_MAX} routes"));
     }
-    let mut seen: HashMap<IpNet, u32> = HashMap::new();
+    let mut seen: HashMap<(RoutingTableId, IpNet), u32> = HashMap::new();
     let mut routes = Vec::new();
     for node in list.iter().take(ROUTES_MAX) {
-        let Some((route, span)) = one(node, interfaces, names, problems) else {
+        let Some((table, route, span)) = one(node, interfaces, names, problems) else {
             continue;
         };
-        if let Some(line) = seen.insert(route.destination, span.line) {
+        if let Some(line) = seen.insert((table, route.destination), span.line) {
             problems.error(
                 span,
                 format!(
@@ -72,7 +78,7 @@ pub fn decode(
                 ),
             );
         }
-        routes.push(route);
+        routes.push((table, route));
     }
     routes
 }
@@ -83,7 +89,7 @@ fn one(
     interfaces: &[Interface],
     names: &Names,
     problems: &mut Problems,
-) -> Option<(Route, Span)> {
+) -> Option<(RoutingTableId, Route, Span)> {
     let section = Section::open(node, &ROUTE, problems)?;
     section.read("comment", problems, word::<Text>);
     let disabled = section.read("disabled", problems, word::<Switch>);
@@ -117,12 +123,17 @@ fn one(
         (Kind::Unreachable, None) => Some(Via::Unreachable),
         (Kind::Blackhole, None) => Some(Via::Blackhole),
     };
+    let table = match section.field("routing-table") {
+        Some(node) => names.routing_table(&scalar(node, problems)?.text, node.span, problems)?,
+        None => RoutingTableId::MAIN,
+    };
     let route = Route {
         destination: destination?.0,
         via: via?,
     };
     let written = disabled != Some(Switch::On);
-    written.then_some((route, destination_node.map_or(node.span, |n| n.span)))
+    let span = destination_node.map_or(node.span, |n| n.span);
+    written.then_some((table, route, span))
 }
 
 struct Resolver<'a> {

@@ -124,6 +124,8 @@ pub enum Step {
         destination: IpAddr,
         /// The interface; none for the gateway itself.
         out_interface: Option<String>,
+        /// The routing table that had the route.
+        table: String,
     },
 }
 
@@ -346,11 +348,12 @@ fn steps(program: &Program, waypoints: &[Waypoint]) -> Vec<Step> {
                     decision_word(decision.verdict).clone_into(verdict);
                 }
             }
-            Waypoint::Routed(destination, out) => steps.push(Step::Route {
+            Waypoint::Routed(destination, out, table) => steps.push(Step::Route {
                 destination: *destination,
                 out_interface: out
                     .and_then(|id| program.interface_name(id))
                     .map(str::to_owned),
+                table: program.routing.name(*table).unwrap_or("?").to_owned(),
             }),
         }
     }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::fmt::Write;
 
+use turnpike_pipeline::routing::MAIN;
+
 use super::{Explanation, Failed, RuleLook, Step};
 use crate::words::shown;
 
@@ -118,7 +120,11 @@ impl fmt::Display for Step {
             Self::Route {
                 destination,
                 out_interface: Some(out),
-            } => writeln!(f, "route to {destination}: out by {out}"),
+                table,
+            } => match table.as_str() {
+                MAIN => writeln!(f, "route to {destination}: out by {out}"),
+                other => writeln!(f, "route to {destination}: out by {out}, table {other}"),
+            },
             Self::Route { destination, .. } => {
                 writeln!(f, "route to {destination}: the gateway itself")
             }

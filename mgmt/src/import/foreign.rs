@@ -40,14 +40,6 @@ const REASONS: &[(&str, &str)] = &[
         "what is logged is decided rule by rule; write `logging:` for where it goes",
     ),
     (
-        "routing table",
-        "tables beside the main one cannot be imported",
-    ),
-    (
-        "routing rule",
-        "tables beside the main one cannot be imported",
-    ),
-    (
         "routing",
         "routing protocols belong to a daemon of the host",
     ),

@@ -33,6 +33,7 @@ const LISTS: &[&str] = &[
     "ip firewall nat",
     "ip firewall raw",
     "ip route",
+    "ip route rule",
     "ipv6 address",
     "ipv6 firewall address-list",
     "ipv6 firewall filter",
@@ -40,6 +41,8 @@ const LISTS: &[&str] = &[
     "ipv6 firewall nat",
     "ipv6 firewall raw",
     "ipv6 route",
+    "routing rule",
+    "routing table",
 ];
 /// Where items are found that `/interface` lists together.
 const INTERFACES: &[&str] = &["interface ethernet", "interface bridge", "interface vlan"];

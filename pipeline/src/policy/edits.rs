@@ -1,5 +1,7 @@
 //! What mangle rules change: marks of a packet and its connection, and fields of its headers.
 
+use std::net::IpAddr;
+
 use crate::ids::MarkId;
 
 /// One change.
@@ -19,6 +21,8 @@ pub enum Edit {
     StripOptions,
     /// `set-priority`: the priority of the VLAN tag that the packet leaves with.
     Priority(NewPriority),
+    /// `route`: the packet is handed to this router, whatever the routing tables say.
+    Route(IpAddr),
 }
 
 impl Edit {
@@ -32,6 +36,7 @@ impl Edit {
             Self::ClearDf => "clear-df",
             Self::StripOptions => "strip-ipv4-options",
             Self::Priority(_) => "set-priority",
+            Self::Route(_) => "route",
         }
     }
 }

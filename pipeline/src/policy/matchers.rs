@@ -10,7 +10,7 @@ use turnpike_conntrack::tuple::Proto;
 use super::asks::PacketAsk;
 use super::edits::MarkKind;
 use super::fields::Classifier;
-use crate::ids::{IfaceId, InterfaceListId, ListId, MarkId};
+use crate::ids::{IfaceId, InterfaceListId, ListId, MarkId, RoutingTableId};
 
 /// A value with RouterOS's `!` in front of it or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -73,6 +73,8 @@ pub struct Matchers {
     pub ipsec_policy: Option<Match<IpsecPolicy>>,
     /// `connection-mark`, `packet-mark` and `routing-mark`, at most one of a kind.
     pub marks: Vec<Match<Mark>>,
+    /// `routing-table`: the one by which the packet's way was found.
+    pub routing_table: Option<Match<RoutingTableId>>,
     /// `per-connection-classifier`.
     pub classifier: Option<Match<Classifier>>,
     /// What only the packet at hand can answer, in the order in which it is asked.

@@ -11,6 +11,7 @@ mod headers;
 mod matchers;
 mod payload;
 mod rates;
+mod routing;
 mod sniff;
 
 use std::net::IpAddr;
@@ -36,6 +37,7 @@ pub use matchers::{
 };
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
+pub use routing::{Routing, RoutingAction, RoutingRule, RoutingTable};
 pub use sniff::{SNIFF_PORT, Sniff, SniffForm};
 
 /// Everything a program is compiled from.
@@ -48,6 +50,8 @@ pub struct Policy {
     pub interface_lists: Vec<InterfaceList>,
     /// Static routes; routes to connected prefixes follow from the interfaces' addresses.
     pub routes: Vec<Route>,
+    /// Further routing tables, and the rules that choose between them.
+    pub routing: Routing,
     /// Named lists of addresses; a [`ListId`](crate::ids::ListId) is an index here.
     pub address_lists: Vec<AddressList>,
     /// Names of marks; a [`MarkId`](crate::ids::MarkId) is an index here.

@@ -1,5 +1,7 @@
 //! What rules have changed of one packet so far.
 
+use std::net::IpAddr;
+
 use crate::packet::headers::{IPV4_LEN, IPV6_LEN, TCP_LEN};
 use crate::packet::parse::{Net, Parsed};
 use crate::policy::{Edit, MarkKind, NewMss, NewPriority, TtlChange};
@@ -24,6 +26,8 @@ pub struct Edits {
     pub packet_mark: Option<u32>,
     /// The new mark of its way.
     pub routing_mark: Option<u32>,
+    /// The router that it is handed to, whatever the routing tables say.
+    pub router: Option<IpAddr>,
     /// The new DSCP.
     pub dscp: Option<u8>,
     /// The time to live, or hop limit, before the packet is routed.
@@ -54,6 +58,7 @@ impl Edits {
                     MarkKind::Routing => self.routing_mark = number,
                 }
             }
+            (Edit::Route(router), _) => self.router = Some(router),
             (Edit::Dscp(dscp), _) => self.dscp = Some(dscp),
             (Edit::Ttl(change), Phase::Early) => self.ttl_early = self.ttl_early.then(change),
             (Edit::Ttl(change), Phase::Late) => self.ttl_late = self.ttl_late.then(change),

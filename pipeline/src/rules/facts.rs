@@ -6,7 +6,7 @@ use turnpike_conntrack::ids::{ConnState, HelperId};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
-use crate::ids::IfaceId;
+use crate::ids::{IfaceId, RoutingTableId};
 use crate::policy::{IpFamily, NatStateSet};
 use crate::rules::marks::Marks;
 use crate::rules::matchers::End;
@@ -43,6 +43,8 @@ pub struct Facts {
     pub now: Tick,
     /// Its marks; those of its own and of its way are none until a rule has set them.
     pub marks: Marks,
+    /// The routing table by which its way was found; `None` before routing.
+    pub routing_table: Option<RoutingTableId>,
 }
 
 impl Facts {

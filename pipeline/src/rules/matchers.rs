@@ -10,7 +10,7 @@ mod value;
 use turnpike_conntrack::ids::HelperId;
 use turnpike_conntrack::tuple::Proto;
 
-use crate::ids::{IfaceId, InterfaceListId, ListId};
+use crate::ids::{IfaceId, InterfaceListId, ListId, RoutingTableId};
 use crate::policy::{
     Action, AddressRange, AddressTypeSet, Classifier, IcmpOptions, IpFamily, Mark, MarkKind, Match,
     Matchers, NatStateSet, PortSet, Protection, Rule, StateSet,
@@ -65,6 +65,7 @@ pub(super) enum Ask {
     AddressList(End, ListId),
     AddressType(End, AddressTypeSet),
     Mark(Mark),
+    RoutingTable(RoutingTableId),
     Helper(HelperId),
     Protection(Protection),
     Classifier(Classifier),
@@ -98,6 +99,7 @@ impl Test {
             in_interface_list,
             out_interface_list,
             marks,
+            routing_table,
             classifier,
             // Asked of each packet anew, see `rules::packet`.
             packet: _,
@@ -130,6 +132,7 @@ impl Test {
         for mark in marks {
             add(test(&Some(*mark), Ask::Mark));
         }
+        add(test(routing_table, Ask::RoutingTable));
         tests.extend(test(classifier, Ask::Classifier));
         tests.into()
     }
@@ -197,6 +200,7 @@ impl Test {
             Ask::AddressType(End::Src, _) => "src-address-type",
             Ask::AddressType(End::Dst, _) => "dst-address-type",
             Ask::Mark(mark) => mark.kind.matcher(),
+            Ask::RoutingTable(_) => "routing-table",
             Ask::Helper(_) => "connection-type",
             Ask::Protection(_) => "ipsec-policy",
             Ask::Classifier(_) => "per-connection-classifier",
@@ -251,6 +255,7 @@ impl Test {
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
+            Ask::RoutingTable(asked) => Some(facts.routing_table? == *asked),
             Ask::Classifier(asked) => Some(is_of_class(facts, asked)),
         }
     }

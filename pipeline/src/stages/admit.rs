@@ -95,6 +95,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         helper: None,
         marks: Marks::default(),
         edits: Edits::default(),
+        routing_table: None,
         verified: None,
     };
     push(core, burst, buf, meta);
@@ -148,6 +149,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 helper: None,
                 marks: Marks::default(),
                 edits: Edits::default(),
+                routing_table: None,
                 verified: None,
             };
             push(core, burst, buf, meta);

@@ -196,6 +196,7 @@ pub fn facts<F: Family>(
         helper: meta.helper,
         now,
         marks: meta.marks,
+        routing_table: meta.routing_table,
     }
 }
 

@@ -317,7 +317,8 @@ pub fn compile(policy: &Policy, workers: u8, previous: Option<&Program>) -> Prog
     let context = CompileContext {
         generation: Generation(previous.map_or(1, |p| p.generation.0 + 1)),
         workers: usize::from(workers),
-        ports: &[port(LAN_MAC), port(WAN_MAC)],
+        // The third is for policies that have one.
+        ports: &[port(LAN_MAC), port(WAN_MAC), port(WAN_MAC)],
         previous,
         key: HashKey([
             0x0123_4567_89ab_cdef,

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use turnpike_pipeline::ids::{ListId, MarkId};
+use turnpike_pipeline::ids::{IfaceId, ListId, MarkId, RoutingTableId};
 use turnpike_pipeline::policy::{
-    Action, AddressList, Comparison, ConnectionLimit, Edit, ListTimeout, Mark, MarkKind, Match,
-    Matchers, NatStateSet, NewMss, NewPriority, PacketAsk, Policy, RejectWith, Then, TtlChange,
-    Unreachable,
+    Action, AddressList, Comparison, ConnectionLimit, Edit, Interface, ListTimeout, Mark, MarkKind,
+    Match, Matchers, NatStateSet, NewMss, NewPriority, PacketAsk, Policy, RejectWith, Route,
+    RoutingAction, RoutingRule, RoutingTable, Then, TtlChange, Unreachable, Via,
 };
 use turnpike_pipeline::rules::matchers::End;
 
 use crate::random::Random;
-use crate::sim::{is, rule};
+use crate::sim::{LAN_IF, WAN, ip, is, rule};
 
 /// Adds some to a policy.
 pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
@@ -21,6 +21,7 @@ pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
         ..AddressList::default()
     };
     policy.address_lists = vec![list("a"), list("b")];
+    routing(policy, random);
     for chain in &mut policy.mangle.chains {
         for _ in 0..random.below(3) {
             let asked = residual_matchers(random);
@@ -40,6 +41,63 @@ pub fn residual_rules(policy: &mut Policy, random: &mut Random) {
         let forward = &mut policy.filter.chains[1].rules;
         let at = random.below(forward.len() + 1);
         forward.insert(at, rule(asked, action));
+    }
+}
+
+/// The second way out.
+pub const WAN2_IF: IfaceId = IfaceId(2);
+
+/// A second way out, `wan2` (VLAN 20 on `wan`'s port), that tables and routing rules may lead to.
+fn routing(policy: &mut Policy, random: &mut Random) {
+    policy.interfaces.push(Interface {
+        name: "wan2".to_owned(),
+        port: WAN,
+        vlan: Some(20),
+        addresses: ["198.18.2.2/24", "2001:db8:18::2/64"]
+            .map(|net| net.parse().unwrap())
+            .to_vec(),
+        mtu: 1_500,
+    });
+    let by = |gateway| Via::Gateway(WAN2_IF, ip(gateway));
+    let route = |destination: &str, via| Route {
+        destination: destination.parse().unwrap(),
+        via,
+    };
+    let table = |name: &str, routes| RoutingTable {
+        name: name.to_owned(),
+        routes,
+    };
+    policy.routing.tables = vec![
+        table(
+            "a",
+            vec![
+                route("0.0.0.0/0", by("198.18.2.1")),
+                route("::/0", by("2001:db8:18::1")),
+            ],
+        ),
+        table(
+            "b",
+            vec![
+                route("198.51.100.0/30", by("198.18.2.9")),
+                route("198.51.100.4/30", Via::Unreachable),
+            ],
+        ),
+    ];
+    for _ in 0..random.below(3) {
+        let table = RoutingTableId(random.pick(&[0, 1, 2]));
+        let prefix = random.pick(&["198.51.100.0/29", "0.0.0.0/0", "::/0"]);
+        policy.routing.rules.push(RoutingRule {
+            src_address: None,
+            dst_address: Some(prefix.parse().unwrap()),
+            routing_mark: random.chance(30).then_some(MarkId(1)),
+            interface: random.chance(50).then_some(LAN_IF),
+            action: random.pick(&[
+                RoutingAction::Lookup(table),
+                RoutingAction::Lookup(table),
+                RoutingAction::LookupOnly(table),
+                RoutingAction::Drop,
+            ]),
+        });
     }
 }
 
@@ -75,10 +133,16 @@ fn residual_matchers(random: &mut Random) -> Matchers {
         asked.packet.push(is(PacketAsk::Ttl(comparison, 63)));
     }
     if random.chance(30) {
-        let kind = random.pick(&[MarkKind::Connection, MarkKind::Packet]);
+        let kind = random.pick(&MarkKind::ALL);
         let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
         asked.marks.push(Match {
             value: Mark { kind, mark },
+            negated: random.chance(30),
+        });
+    }
+    if random.chance(10) {
+        asked.routing_table = Some(Match {
+            value: RoutingTableId(random.pick(&[0, 1, 2])),
             negated: random.chance(30),
         });
     }
@@ -99,7 +163,7 @@ fn residual_matchers(random: &mut Random) -> Matchers {
 
 fn edit(random: &mut Random) -> Action {
     let mark = random.pick(&[None, Some(MarkId(0)), Some(MarkId(1))]);
-    let edit = match random.below(9) {
+    let edit = match random.below(11) {
         0 => Edit::Dscp(random.byte() % 64),
         1 => Edit::Ttl(TtlChange::increment(1)),
         2 => Edit::Ttl(TtlChange::set(2)),
@@ -112,6 +176,8 @@ fn edit(random: &mut Random) -> Action {
             NewPriority::FromDscpHigh,
             NewPriority::FromIngress,
         ])),
+        8 => Edit::Mark(MarkKind::Routing, mark),
+        9 => Edit::Route(ip(random.pick(&["198.18.2.7", "2001:db8:18::7"]))),
         _ => Edit::Mark(MarkKind::Packet, mark),
     };
     Action::Edit(edit, random.pick(&[Then::GoOn, Then::GoOn, Then::Stop]))

@@ -39,6 +39,7 @@ enum Verb {
     Netmap,
     AddToList(End),
     Mark(MarkKind),
+    Route,
     ChangeDscp,
     ChangeTtl,
     ChangeHopLimit,
@@ -92,8 +93,10 @@ const MANGLE: Verbs = &[
     ("log", Verb::Log),
     ("mark-connection", Verb::Mark(MarkKind::Connection)),
     ("mark-packet", Verb::Mark(MarkKind::Packet)),
+    ("mark-routing", Verb::Mark(MarkKind::Routing)),
     ("passthrough", Verb::Passthrough),
     ("return", Verb::Return),
+    ("route", Verb::Route),
     ("set-priority", Verb::SetPriority),
     ("sniff-pc", Verb::SniffPacketCable),
     ("sniff-tzsp", Verb::SniffTzsp),
@@ -117,9 +120,6 @@ const NAT: Verbs = &[
     ("src-nat", Verb::SrcNat),
 ];
 
-/// Actions of the vocabulary that this version has not.
-const LATER: &[&str] = &["mark-routing", "route"];
-
 /// Options that only some actions take.
 const OPTIONS: &[&str] = &[
     "address-list",
@@ -131,10 +131,12 @@ const OPTIONS: &[&str] = &[
     "new-mss",
     "new-packet-mark",
     "new-priority",
+    "new-routing-mark",
     "new-ttl",
     "passthrough",
     "randomise-ports",
     "reject-with",
+    "route-dst",
     "same-not-by-dst",
     "sniff-id",
     "sniff-target",
@@ -165,6 +167,7 @@ impl Verb {
             Self::Mark(MarkKind::Connection) => &["new-connection-mark", "passthrough"],
             Self::Mark(MarkKind::Packet) => &["new-packet-mark", "passthrough"],
             Self::Mark(MarkKind::Routing) => &["new-routing-mark", "passthrough"],
+            Self::Route => &["passthrough", "route-dst"],
             Self::ChangeDscp => &["new-dscp", "passthrough"],
             Self::ChangeTtl => &["new-ttl", "passthrough"],
             Self::ChangeHopLimit => &["new-hop-limit", "passthrough"],
@@ -246,6 +249,7 @@ pub fn decode(
         Verb::Redirect => Some(Action::Redirect(to_ports(section, problems))),
         Verb::AddToList(end) => lists::adding(section, end, context, problems),
         Verb::Mark(kind) => edits::mark(section, kind, context, problems),
+        Verb::Route => edits::route(section, context, problems),
         Verb::ChangeDscp => edits::dscp(section, problems),
         Verb::ChangeTtl => edits::ttl(section, "new-ttl", problems),
         Verb::ChangeHopLimit => edits::ttl(section, "new-hop-limit", problems),
@@ -277,11 +281,6 @@ fn verb(word: &str, kind: TableKind) -> Result<Verb, String> {
         return Ok(verb);
     }
     let table = kind.name();
-    if LATER.contains(&word) {
-        return Err(format!(
-            "the action `{word}` is not supported by this version of Turnpike; remove the rule"
-        ));
-    }
     let names: Vec<&str> = own.iter().map(|(name, _)| *name).collect();
     let mut others = [
         TableKind::Filter,

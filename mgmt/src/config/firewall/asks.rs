@@ -3,13 +3,11 @@
 mod headers;
 mod payload;
 
-use turnpike_pipeline::ids::MARKS_MAX;
 use turnpike_pipeline::policy::{Comparison, Mark, MarkKind, Match, PacketAsk};
 
 use super::super::names::Names;
-use super::super::section::Word;
 use super::super::section::{Item, or_report};
-use super::super::value::{Name, choice, number};
+use super::super::value::{choice, number};
 use super::matchers::Reader;
 use super::rates;
 use crate::problem::Problems;
@@ -52,14 +50,8 @@ pub fn collect_marks(rules: &[Node], names: &mut Names) {
             let Value::Scalar(text) = &entry.value.value else {
                 continue;
             };
-            let name = text.text.trim_start_matches('!');
-            let new = keys.as_flattened().contains(&entry.key.as_str())
-                && name != NO_MARK
-                && Name::read(name).is_ok()
-                && names.marks.len() < MARKS_MAX
-                && !names.marks.iter().any(|known| known == name);
-            if new {
-                names.marks.push(name.to_owned());
+            if keys.as_flattened().contains(&entry.key.as_str()) {
+                names.add_mark(text.text.trim_start_matches('!'));
             }
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use turnpike_pipeline::ids::ChainId;
-use turnpike_pipeline::policy::{Action, Chain, TableKind};
+use turnpike_pipeline::policy::{Action, Chain, Edit, MarkKind, TableKind};
 use turnpike_pipeline::rules::linear::JUMP_DEPTH_MAX;
 
 use super::super::section::Word;
@@ -290,7 +290,42 @@ fn fits_its_chain(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: 
             );
         }
     }
+    routing_fits(kind, draft, roots, problems);
     translations::check(draft, roots, problems);
+}
+
+/// Chains behind which a packet's way is found, or found once more.
+const LEADING: &[&str] = &["prerouting", "output"];
+/// Chains before a packet's way is found.
+const UNROUTED: &[&str] = &["prerouting", "dstnat"];
+
+/// What says where a packet goes has to come before its way is found, and what asks by which table
+/// that was, behind it.
+fn routing_fits(kind: TableKind, draft: &Draft<'_>, roots: &[&str], problems: &mut Problems) {
+    let reached = roots.join(" and ");
+    let of = |names: &[&str]| roots.iter().any(|root| names.contains(root));
+    let action = &draft.rule.action;
+    let useless = matches!(action, Action::Edit(Edit::Mark(MarkKind::Routing, _), _))
+        && !of(LEADING)
+        || matches!(action, Action::Edit(Edit::Route(_), _)) && !of(&["prerouting"]);
+    if let (Some(entry), true) = (draft.section.entry("action"), useless) {
+        problems.error(
+            entry.value.span,
+            format!(
+                "a packet's way has been found when it comes to {reached}; do this in prerouting"
+            ),
+        );
+    }
+    let blind = kind != TableKind::Raw && roots.iter().all(|root| UNROUTED.contains(root));
+    if let (Some(entry), true) = (draft.section.entry("routing-table"), blind) {
+        problems.error(
+            entry.key_span,
+            format!(
+                "`routing-table` never matches in {reached}: a packet's way is not found there \
+                 yet; remove it, or ask for `routing-mark`"
+            ),
+        );
+    }
 }
 
 /// Custom chains that nothing jumps to: a slip if the name is nearly a built-in one.

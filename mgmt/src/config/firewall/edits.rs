@@ -1,5 +1,8 @@
 //! The options of actions that change packets.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use turnpike_pipeline::policy::{Action, Edit, MarkKind, NewMss, NewPriority, Then, TtlChange};
 
 use super::super::section::{Section, or_report, scalar, word};
@@ -17,7 +20,49 @@ pub fn mark(
     let node = section.required(kind.option(), "voip", problems)?;
     let name = &scalar(node, problems)?.text;
     let mark = context.names.mark(name, node.span, problems)?;
+    if kind == MarkKind::Routing && mark.is_some() && !context.names.leads_somewhere(name) {
+        problems.warning(
+            node.span,
+            format!(
+                "no routing table is called `{name}` and no routing rule asks for it, so it leads \
+                 nowhere but by the main table; add it under `routing-tables:`"
+            ),
+        );
+    }
     Some(changing(section, Edit::Mark(kind, mark), problems))
+}
+
+/// `route-dst`: a router on a link of the gateway's.
+pub fn route(
+    section: Section<'_>,
+    context: &Context<'_>,
+    problems: &mut Problems,
+) -> Option<Action> {
+    let node = section.required("route-dst", "192.0.2.1", problems)?;
+    let text = &scalar(node, problems)?.text;
+    let router = or_report(router(text, &context.names.links), node.span, problems)?;
+    Some(changing(section, Edit::Route(router), problems))
+}
+
+/// The next router: an address on one of these links that is not the gateway's.
+fn router(text: &str, links: &[IpNet]) -> Result<IpAddr, String> {
+    let Ok(router) = text.parse::<IpAddr>() else {
+        return Err(format!(
+            "`{text}` is not an address; write that of the next router, for example 192.0.2.1"
+        ));
+    };
+    if links.iter().any(|net| net.addr() == router) {
+        return Err(format!(
+            "{router} is the gateway's own address; write that of the next router"
+        ));
+    }
+    let on_link = |net: &IpNet| net.contains(&router) && net.prefix_len() < net.max_prefix_len();
+    if !links.iter().any(on_link) {
+        return Err(format!(
+            "{router} is on no link of this gateway; write a router on a connected prefix"
+        ));
+    }
+    Ok(router)
 }
 
 /// `new-dscp`: 0 to 63.
@@ -115,6 +160,7 @@ pub fn option(edit: Edit) -> Option<(&'static str, String)> {
         Edit::Mss(NewMss::AtMost(mss)) => Some(("new-mss", mss.to_string())),
         Edit::Mss(NewMss::FitsPath) => Some(("new-mss", FITS_PATH.to_owned())),
         Edit::Priority(from) => Some(("new-priority", show_priority(from))),
+        Edit::Route(router) => Some(("route-dst", router.to_string())),
     }
 }
 

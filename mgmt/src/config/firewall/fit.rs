@@ -106,6 +106,12 @@ fn decide_family(
             let node = section.field("to-addresses")?;
             Some(("to-addresses", node, range.first))
         });
+    let router = action.and_then(|action| {
+        let Action::Edit(Edit::Route(router), _) = action else {
+            return None;
+        };
+        Some(("route-dst", section.field("route-dst")?, *router))
+    });
     let changed = section
         .field("action")
         .filter(|_| action.is_some_and(changes_ipv4))
@@ -115,6 +121,7 @@ fn decide_family(
         .filter_map(|(key, family)| Some((key, section.field(key)?, family)));
     let written: Vec<(&str, &Node, IpFamily)> = addresses(section, matchers)
         .chain(translated)
+        .chain(router)
         .map(|(key, node, ip)| (key, node, family_of(ip)))
         .chain(headers)
         .chain(changed)

@@ -31,6 +31,9 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
     let classifier = rates::classifier(&mut reader);
     Matchers {
         marks,
+        routing_table: reader.one("routing-table", |i, p| {
+            names.routing_table(i.text, i.span, p)
+        }),
         classifier,
         packet,
         family: reader.family(),

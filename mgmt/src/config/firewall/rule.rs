@@ -34,15 +34,7 @@ pub struct Draft<'a> {
 }
 
 /// What the vocabulary has and this version has not.
-const LATER: &[&str] = &[
-    "layer7-protocol",
-    "new-routing-mark",
-    "p2p",
-    "route-dst",
-    "routing-mark",
-    "routing-table",
-    "to-address",
-];
+const LATER: &[&str] = &["layer7-protocol", "p2p", "to-address"];
 
 macro_rules! rule_keys {
     ($($own:literal),*) => {
@@ -61,6 +53,7 @@ macro_rules! rule_keys {
 }
 
 const BEFORE_MANGLE: &str = "raw comes before mangle, which marks packets";
+const BEFORE_ROUTING: &str = "raw comes before the packet's way is found";
 const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
 const TRANSLATES: &str = "only nat rules translate";
@@ -81,14 +74,18 @@ const RAW: Keys = Keys {
         ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
+        ("routing-mark", BEFORE_MANGLE),
+        ("routing-table", BEFORE_ROUTING),
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),
         ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
         ("new-priority", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("sniff-id", COPIES),
         ("sniff-target", COPIES),
         ("sniff-target-port", COPIES),
@@ -111,6 +108,8 @@ const FILTER: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "reject-with"
     ),
     later: LATER,
@@ -121,8 +120,10 @@ const FILTER: Keys = Keys {
         ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
         ("new-priority", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("sniff-id", COPIES),
         ("sniff-target", COPIES),
         ("sniff-target-port", COPIES),
@@ -144,14 +145,18 @@ const MANGLE: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "new-connection-mark",
         "new-dscp",
         "new-hop-limit",
         "new-mss",
         "new-packet-mark",
         "new-priority",
+        "new-routing-mark",
         "new-ttl",
         "passthrough",
+        "route-dst",
         "sniff-id",
         "sniff-target",
         "sniff-target-port"
@@ -175,6 +180,8 @@ const NAT: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "routing-mark",
+        "routing-table",
         "randomise-ports",
         "same-not-by-dst",
         "to-addresses",
@@ -190,8 +197,10 @@ const NAT: Keys = Keys {
         ("new-mss", CHANGES),
         ("new-packet-mark", CHANGES),
         ("new-priority", CHANGES),
+        ("new-routing-mark", CHANGES),
         ("new-ttl", CHANGES),
         ("passthrough", CHANGES),
+        ("route-dst", CHANGES),
         ("sniff-id", COPIES),
         ("sniff-target", COPIES),
         ("sniff-target-port", COPIES),

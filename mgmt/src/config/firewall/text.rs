@@ -15,6 +15,7 @@ use turnpike_pipeline::policy::{
     NatStateSet, PacketAsk, PortChoice, PortRange, Protection, RejectWith, Rule, SameBy, SniffForm,
     StateSet, Then, Translation,
 };
+use turnpike_pipeline::routing::MAIN;
 use turnpike_pipeline::rules::matchers::End;
 
 use super::super::address::show;
@@ -96,6 +97,14 @@ fn marks_and_packet(m: &Matchers, names: &Names, words: &mut Words) {
         let bang = if mark.negated { "!" } else { "" };
         words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
     }
+    words.matcher(
+        "routing-table",
+        m.routing_table.as_ref(),
+        |table| match table.0.checked_sub(1) {
+            Some(index) => known(&names.routing_tables, index),
+            None => MAIN.to_owned(),
+        },
+    );
     words.matcher(
         "per-connection-classifier",
         m.classifier.as_ref(),

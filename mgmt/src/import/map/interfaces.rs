@@ -11,7 +11,7 @@ use super::super::settle::PLACEHOLDER;
 use super::super::store::Record;
 use super::rules::{MENUS, interfaces_named};
 use super::words;
-use super::{Mapper, routes};
+use super::{Mapper, routes, routing};
 
 /// Names that stand for many interfaces, or for none.
 const NO_INTERFACE: &[&str] = &[
@@ -124,6 +124,7 @@ fn named<'a>(mapper: &Mapper<'a>) -> impl Iterator<Item = (&'a str, usize)> + us
         .chain(of("interface list member", "interface"))
         .chain(interfaces_named(mapper))
         .chain(routes::interfaces_named(mapper))
+        .chain(routing::interfaces_named(mapper))
 }
 
 type Addresses = BTreeMap<String, Vec<Address>>;

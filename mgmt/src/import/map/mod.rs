@@ -7,6 +7,7 @@
 mod interfaces;
 mod lists;
 mod routes;
+mod routing;
 mod rules;
 mod settings;
 mod words;
@@ -27,7 +28,9 @@ pub fn document(store: &Store, report: &mut Report) -> Document {
         renamed: BTreeMap::new(),
     };
     interfaces::map(&mut mapper);
+    routing::tables(&mut mapper);
     routes::map(&mut mapper);
+    routing::rules(&mut mapper);
     settings::tracking(&mut mapper);
     lists::address_lists(&mut mapper);
     settings::layer7(&mut mapper);

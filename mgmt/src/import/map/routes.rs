@@ -29,7 +29,7 @@ pub fn interfaces_named<'a>(
         .flat_map(move |(menu, _)| store.records(&format!("{menu} route")));
     records.filter_map(|record| {
         let gateway = record.property("gateway")?;
-        let text = gateway.value.text();
+        let text = without_table(gateway.value.text());
         let name = match text.split_once('%') {
             Some((_, name)) => name,
             None => text,
@@ -92,7 +92,10 @@ fn route(mapper: &mut Mapper<'_>, family: &str, record: &Record) -> Entry {
             "dst-address" | "comment" | "disabled" => {}
             "type" if text == "unicast" => {}
             "routing-table" | "routing-mark" if matches!(text, "main" | "") => {}
-            "routing-mark" => fields.push(Field::essential("routing-table", text)),
+            "routing-table" | "routing-mark" => {
+                let table = mapper.name(text, property.command);
+                fields.push(Field::essential("routing-table", table));
+            }
             "gateway" => fields.push(Field::essential(
                 key,
                 gateway(mapper, text, property.command),
@@ -119,8 +122,14 @@ fn route(mapper: &mut Mapper<'_>, family: &str, record: &Record) -> Entry {
     Entry::new(None, Body::Mapping(fields), &record.commands)
 }
 
+/// The gateway without `@main`: routers are looked for on the links of the gateway in any case.
+fn without_table(gateway: &str) -> &str {
+    gateway.strip_suffix("@main").unwrap_or(gateway)
+}
+
 /// The gateway, with its interface by the name that it has here.
 fn gateway(mapper: &mut Mapper<'_>, text: &str, command: usize) -> String {
+    let text = without_table(text);
     match text.split_once('%') {
         Some((address, name)) => format!("{address}%{}", mapper.name(name, command)),
         None if text.parse::<IpAddr>().is_ok() => text.to_owned(),

@@ -209,6 +209,7 @@ fn written<'a>(mapper: &mut Mapper<'_>, property: &'a Property) -> (&'a str, Str
         "protocol" => words::protocol(value).to_owned(),
         "address-list-timeout" => words::duration(value),
         "chain" | "jump-target" => mapper.name(value, command),
+        "new-routing-mark" | "routing-mark" | "routing-table" => mapper.name(value, command),
         _ if INTERFACES.contains(&key) || LISTS.contains(&key) => mapper.name(value, command),
         _ => value.to_owned(),
     };

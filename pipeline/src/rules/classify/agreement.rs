@@ -250,6 +250,7 @@ fn to_reach() -> BTreeSet<String> {
         "connection-mark",
         "packet-mark",
         "routing-mark",
+        "routing-table",
         "per-connection-classifier",
     ];
     let mut all: BTreeSet<String> = ways.map(str::to_owned).into();

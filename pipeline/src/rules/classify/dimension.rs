@@ -210,6 +210,7 @@ pub fn asked(test: &Test, lists: &[InterfaceList]) -> Vec<(Dimension, Spans)> {
         | Ask::Helper(_)
         | Ask::Protection(_)
         | Ask::Mark(_)
+        | Ask::RoutingTable(_)
         | Ask::Classifier(_) => Vec::new(),
     }
 }

@@ -7,7 +7,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::names::helper_named;
 
-use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId};
+use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId, RoutingTableId};
 use crate::policy::{
     Action, AddressList, AddressRange, AddressTypeSet, Classifier, Comparison, ConnectionLimit,
     Edit, FlowFields, IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Mark, MarkKind,
@@ -185,6 +185,7 @@ impl Chance {
             in_interface_list: self.asks(often / 2, interface_list),
             out_interface_list: self.asks(often / 2, interface_list),
             marks: self.marks(),
+            routing_table: self.asks(5, |c| RoutingTableId(c.bits(1).into())),
             classifier: self.asks(5, |c| Classifier {
                 fields: FlowFields::CLASSIFIED[8].1,
                 denominator: 2,
@@ -312,6 +313,7 @@ impl Chance {
                 connection: self.bits(1).into(),
                 ..Marks::default()
             },
+            routing_table: self.is(50).then(|| RoutingTableId(self.bits(1).into())),
         }
     }
 }

@@ -46,6 +46,7 @@ impl Test {
                 .to_owned(),
             Ask::Protection(_) => "none".to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
+            Ask::RoutingTable(_) => program.routing.name(facts.routing_table?)?.to_owned(),
             Ask::Classifier(asked) => class(facts, asked)?.to_string(),
         })
     }

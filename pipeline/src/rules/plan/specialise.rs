@@ -40,6 +40,7 @@ pub fn specialise(
         steps,
         facts: *passage.early.1,
         phase_is_early: true,
+        decides_the_way: true,
         unsure: [false; MarkKind::ALL.len()],
         conditional: false,
         accepts: false,
@@ -59,12 +60,19 @@ pub fn specialise(
     Some(before_routing)
 }
 
+/// Whether this is the chain behind which the gateway's own packets are routed once more.
+fn is_output(table: TableKind, chain: ChainId) -> bool {
+    table.built_in_chains().get(usize::from(chain.0)) == Some(&"output")
+}
+
 struct Making<'a> {
     program: &'a Program,
     steps: &'a mut Vec<Step>,
     /// What is known, with the marks that are sure.
     facts: Facts,
     phase_is_early: bool,
+    /// Whether a packet's way is found behind this chain, with what its rules say about it.
+    decides_the_way: bool,
     /// By kind of mark: whether it depends on the packet by now.
     unsure: [bool; MarkKind::ALL.len()],
     /// Whether a packet's own answers decide if this place is reached.
@@ -80,6 +88,7 @@ impl Making<'_> {
         for (table, chain) in chains {
             let start = self.steps.len();
             self.accepts = false;
+            self.decides_the_way = self.phase_is_early || is_output(*table, *chain);
             let comes_through = self.chain(*table, *chain, 0)?;
             self.settle(start, ACCEPTED)?;
             if !comes_through && !self.accepts {
@@ -172,16 +181,20 @@ impl Making<'_> {
         Some(asks)
     }
 
-    /// What a rule's mark means for the rules behind it.
+    /// What a rule's mark means for the rules behind it; `None` if where a packet goes depends on
+    /// the packet.
     fn note_mark(&mut self, action: &Action, always: bool) -> Option<()> {
-        let Action::Edit(Edit::Mark(kind, mark), _) = action else {
+        let Action::Edit(edit, _) = action else {
             return Some(());
         };
         let sure = always && !self.conditional;
-        if !sure && self.phase_is_early && *kind == MarkKind::Routing {
-            // Where the packet goes depends on the packet.
+        let leads = matches!(edit, Edit::Mark(MarkKind::Routing, _) | Edit::Route(_));
+        if !sure && leads && self.decides_the_way {
             return None;
         }
+        let Edit::Mark(kind, mark) = edit else {
+            return Some(());
+        };
         self.unsure[*kind as usize] = !sure;
         if sure {
             self.facts

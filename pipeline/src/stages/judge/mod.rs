@@ -225,6 +225,7 @@ fn prerouting<F: Stack, B: Buffer, W: Witness<B>>(
         ..Marks::default()
     };
     meta.edits = Edits::default();
+    meta.routing_table = None;
     meta.helper = helper::<F, W>(core, meta);
     if !core.program.has_mangle_rules || meta.origin.is_local() {
         return Ok(());
@@ -282,8 +283,8 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) -> Result<Judgement, Fate> {
     let destination = view.outgoing.dst.to_ip();
-    let routed = route(core, meta, destination)?;
-    core.meets(buf, || Waypoint::Routed(destination, routed.out_interface));
+    let ends = (view.incoming.src.to_ip(), destination);
+    let mut routed = find_way(core, (buf, &mut *meta), ends)?;
     if let Way::NextHop(_) | Way::Resolve(..) = routed.way {
         if leaves_its_link(meta, view.incoming.src.to_ip(), &routed) {
             return Err(Fate::Drop(DropReason::MartianSource));
@@ -303,7 +304,8 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
     let leaves = routed.out_interface;
     let facts = ask::facts(&tuple, meta, leaves, Some(state), nat_state, core.now);
     let hooks = ask::behind_routing(meta.origin.is_local(), routed.way != Way::Local);
-    let decision = ask_on_the_way(core, hooks, &facts, (buf, &mut *meta), path, out)?;
+    let way = (hooks, ends, &mut routed);
+    let decision = ask_on_the_way(core, way, &facts, (buf, &mut *meta), path, out)?;
     let mark_changed = keep_mark::<F, W>(core, meta, path);
     let mut judged = ask::settle(core, decision, path, meta);
     if path.is_residual() && !mark_changed {
@@ -326,10 +328,27 @@ fn routed_and_asked<F: Stack, B: Buffer, W: Witness<B>>(
     })
 }
 
+/// Finds the way of a packet between these ends, with its routing mark of now.
+fn find_way<B: Buffer, W: Witness<B>>(
+    core: &mut Core<W>,
+    (buf, meta): (&B, &mut Meta),
+    ends: (IpAddr, IpAddr),
+) -> Result<Routed, Fate> {
+    let routed = route(core, meta, ends)?;
+    meta.routing_table = Some(routed.table);
+    core.meets(buf, || {
+        Waypoint::Routed(ends.1, routed.out_interface, routed.table)
+    });
+    Ok(routed)
+}
+
 /// Asks mangle and filter for a routed packet, and mangle again for one that leaves.
+///
+/// The gateway's own packets were routed before any rule saw them: one that mangle's output chain
+/// gives a routing mark is routed once more.
 fn ask_on_the_way<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
-    hooks: &[Hook],
+    (hooks, ends, routed): (&[Hook], (IpAddr, IpAddr), &mut Routed),
     facts: &Facts,
     (buf, meta): (&B, &mut Meta),
     path: &mut Path,
@@ -339,6 +358,8 @@ fn ask_on_the_way<B: Buffer, W: Witness<B>>(
     for hook in hooks {
         let facts = Facts {
             marks: meta.marks,
+            out_interface: routed.out_interface,
+            routing_table: meta.routing_table,
             ..*facts
         };
         match hook.chain().0 {
@@ -350,6 +371,9 @@ fn ask_on_the_way<B: Buffer, W: Witness<B>>(
             }
             TableKind::Mangle | TableKind::Raw | TableKind::Nat => {
                 mangle(core, *hook, &facts, (buf, &mut *meta), path, out)?;
+                if *hook == Hook::MangleOutput && meta.marks.routing != facts.marks.routing {
+                    *routed = find_way(core, (buf, &mut *meta), ends)?;
+                }
             }
         }
     }
@@ -367,6 +391,10 @@ fn plan<F: Stack, W>(
     let Track::Known(flow, state) = meta.track else {
         return OutcomeId::NONE;
     };
+    if meta.origin.is_local() && meta.marks.routing != 0 {
+        // Its chains have seen two ways, and a plan knows one.
+        return OutcomeId::NONE;
+    }
     let marks = Marks {
         connection: F::table(&core.conntrack).mark(flow.id),
         ..Marks::default()
@@ -374,6 +402,7 @@ fn plan<F: Stack, W>(
     let nat_state = nat_state::<F, W>(core, flow);
     let early = Facts {
         marks,
+        routing_table: None,
         ..ask::facts(&view.incoming, meta, None, Some(state), nat_state, core.now)
     };
     let asked = |hook: &Hook| {

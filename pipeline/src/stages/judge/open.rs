@@ -184,6 +184,7 @@ pub(super) fn arrive<F: Stack, B: Buffer, W: Witness<B>>(
 ) -> Fate {
     meta.rule = core.program.lasting.rule(opening.new.rule);
     meta.edits = opening.edits;
+    meta.marks = opening.edits.marks(meta.marks);
     let counted = opening.counted.take();
     core.continue_opening(opening.new.pair.original.src.to_ip(), counted);
     let fate = if core.has_room_for_limits::<F>() {
@@ -206,8 +207,9 @@ fn settle_in<F: Stack, B: Buffer, W: Witness<B>>(
         // The other worker has not adopted the program yet that took the address away.
         return Fate::Drop(DropReason::NatNoAddress);
     }
+    let source = new.pair.incoming(Direction::Original).src.to_ip();
     let destination = new.pair.outgoing(Direction::Original).dst.to_ip();
-    let fate = match route(core, meta, destination) {
+    let fate = match route(core, meta, (source, destination)) {
         Ok(routed) => accepted(meta, &routed, destination),
         Err(fate) => fate,
     };

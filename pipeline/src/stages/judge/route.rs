@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use crate::burst::{Meta, Way};
 use crate::drops::DropReason;
 use crate::fib::NextHop;
-use crate::ids::IfaceId;
+use crate::ids::{IfaceId, RoutingTableId};
 use crate::nexthop::Lookup;
 use crate::outbox::{ErrorKind, PuntKind};
 use crate::packet::parse::Net;
 use crate::program::Program;
+use crate::routing::{Found, Sought};
 use crate::rules::Phase;
 use crate::stages::fate::Fate;
 use crate::worker::Core;
@@ -19,18 +20,23 @@ pub(super) struct Routed {
     pub(super) way: Way,
     pub(super) out_interface: Option<IfaceId>,
     pub(super) broadcast: bool,
+    /// The routing table that knew.
+    pub(super) table: RoutingTableId,
 }
 
-/// Finds the way to `destination`; the packet's end where there is none.
+/// Finds the way from `source` to `destination`; the packet's end where there is none.
+///
+/// Its routing mark, and the router that a rule hands it to, are those that it has now.
 pub(super) fn route<W>(
     core: &mut Core<W>,
     meta: &Meta,
-    destination: IpAddr,
+    (source, destination): (IpAddr, IpAddr),
 ) -> Result<Routed, Fate> {
     let local = |broadcast| Routed {
         way: Way::Local,
         out_interface: None,
         broadcast,
+        table: RoutingTableId::MAIN,
     };
     if destination.is_multicast() {
         return if meta.origin.is_local() {
@@ -46,7 +52,15 @@ pub(super) fn route<W>(
         ),
         None => Fate::Drop(DropReason::NoRoute),
     };
-    match core.program.fib.lookup(destination) {
+    let sought = Sought {
+        source,
+        destination,
+        in_interface: meta.in_interface,
+        mark: meta.marks.routing,
+        router: meta.edits.router,
+    };
+    let Found { hop, table } = core.program.routing.find(&core.program.fib, &sought);
+    match hop {
         Some(NextHop::Local) if meta.origin.is_local() => Err(Fate::Drop(DropReason::NoListener)),
         Some(NextHop::Local) => Ok(local(false)),
         Some(NextHop::Broadcast(_)) if meta.origin.is_local() => {
@@ -63,6 +77,7 @@ pub(super) fn route<W>(
                 way,
                 out_interface: Some(iface),
                 broadcast: false,
+                table,
             })
         }
         Some(NextHop::Blackhole) => Err(Fate::Drop(DropReason::NoRoute)),
