@@ -1,8 +1,8 @@
 //! Recorded SIP: what real phones and servers have said to each other.
 //!
-//! Each conversation is read as it was, where it must not change, and with the client behind address
-//! translation, where it must come back as it was. What the kernel's helper made of a call is held
-//! against what this one makes. Skipped, visibly, where there are no captures or no tshark.
+//! Each conversation is read as it was, where it must not change, and with the client behind
+//! address translation, where it must come back as it was. What the kernel's helper made of a call
+//! is held against what this one makes. Skipped, visibly, where there are no captures or no tshark.
 #![expect(clippy::expect_used, reason = "a helper of a test fails like the test")]
 
 use std::collections::BTreeMap;

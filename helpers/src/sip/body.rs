@@ -8,6 +8,8 @@ use crate::text;
 
 /// The longest separator of a body's parts (RFC 2046 has up to 70 characters).
 const BOUNDARY_MAX: usize = 70;
+/// The most parts of a body that are looked at.
+const PARTS_MAX: usize = 16;
 
 /// Whether the body may hold a description, so that all of it has to be there.
 pub(super) fn is_read(bytes: &[u8], head: &Head) -> bool {
@@ -48,18 +50,23 @@ fn part(bytes: &[u8], boundary: &[u8], body: Range<usize>) -> Option<Range<usize
         return None;
     }
     let within = text::of(bytes, 0..body.end);
-    let (mut at, mut found) = (body.start, None);
+    let (mut at, mut found, mut parts) = (body.start, None, 0);
     while let Some((line, next)) = text::line(within, at).or_else(|| last(within, at)) {
         let separates = text::of(within, line.clone())
             .strip_prefix(b"--")
             .is_some_and(|rest| rest.starts_with(boundary));
         if separates {
-            if let Some(first) = found {
+            // A part without an empty line has no content, and its fields are those of another.
+            if let Some(first) = found.filter(|first| *first <= line.start) {
                 // The end of the line in front of a separator belongs to that.
                 let end = line.start.saturating_sub(1);
                 let is_whole = bytes.get(end.saturating_sub(1)) == Some(&b'\r');
                 let end = end - usize::from(is_whole);
                 return Some(first..end.max(first));
+            }
+            parts += 1;
+            if parts > PARTS_MAX {
+                return None;
             }
             found = described(within, next);
         }

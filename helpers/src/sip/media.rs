@@ -18,7 +18,7 @@ use crate::helper::{Call, Desk, Opener, Ports, Transport, Wanted};
 /// What a control connection may have of announced media that have not come yet.
 pub(super) const MEDIA: Class = Class {
     number: 2,
-    max_expected: 128,
+    max_expected: 96,
     timeout: Duration::from_secs(300),
 };
 /// The most ports, or pairs, of one line of media.

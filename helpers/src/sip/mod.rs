@@ -313,10 +313,10 @@ impl Sip {
             length: length.filter(|_| !edits.is_empty()),
             desk,
             bindings: ArrayVec::new(),
-            has_contact: false,
+            contacts_seen: 0,
         };
         rewriting.run();
-        let (bindings, has_contact) = (rewriting.bindings, rewriting.has_contact);
+        let (bindings, has_contact) = (rewriting.bindings, rewriting.contacts_seen > 0);
         if let Some((cseq, Method::Register)) = head.cseq {
             let key = (id, cseq);
             let listed = has_contact.then_some(bindings.as_slice());

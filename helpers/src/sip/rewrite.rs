@@ -27,7 +27,7 @@ const SIGNALLING: Class = Class {
 };
 /// How long the answer to a request, or to a registration, is waited for.
 pub(super) const ANSWER: Duration = Duration::from_secs(180);
-/// The most contacts of a registration that are looked at.
+/// The most contacts of a message that are announced or registered; others stay as they are.
 const CONTACTS_MAX: usize = 8;
 /// How long a registration lasts that says nothing (RFC 3261, 10.2).
 const EXPIRES: u64 = 3600;
@@ -116,8 +116,8 @@ pub(super) struct Rewriting<'a> {
     pub(super) desk: &'a mut dyn Desk,
     /// The contacts of a registration.
     pub(super) bindings: ArrayVec<Binding, CONTACTS_MAX>,
-    /// Whether there was a contact.
-    pub(super) has_contact: bool,
+    /// How many contacts there were.
+    pub(super) contacts_seen: usize,
 }
 
 impl Rewriting<'_> {
@@ -141,8 +141,8 @@ impl Rewriting<'_> {
                     is_first = false;
                 }
                 Field::Contact => {
-                    self.has_contact = true;
                     for element in uri::elements(self.bytes, value) {
+                        self.contacts_seen += 1;
                         self.contact(&element);
                     }
                 }
@@ -267,6 +267,7 @@ impl Rewriting<'_> {
         let endpoint = uri.host.endpoint();
         let carried = self.desk.carried(self.from, endpoint);
         let new = match self.contacts {
+            _ if self.contacts_seen > CONTACTS_MAX => carried,
             Contacts::Other => carried,
             Contacts::Dialog(call, lifetime) => self.own(&uri).map_or(carried, |listener| {
                 if self.is_own_end(&listener) {

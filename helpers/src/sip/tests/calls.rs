@@ -356,3 +356,17 @@ fn addresses_of_version_6_are_translated_too() {
         description("2001:db8::1", &["m=audio 40000 RTP/AVP 0"])
     );
 }
+
+#[test]
+fn a_message_with_many_contacts_is_announced_a_few() {
+    let mut phone = phone(Transport::Udp);
+    let contacts: Vec<_> = (6000..6100)
+        .map(|port| format!("<sip:a@10.0.0.2:{port}>"))
+        .collect();
+    let field = format!("Contact: {}", contacts.join(","));
+    for method in ["INVITE", "REGISTER"] {
+        let first = format!("{method} sip:b@198.51.100.7 SIP/2.0");
+        say(&mut phone, Original, message(&first, &[&field], ""));
+        assert_eq!(phone.desk.announced.len(), 8, "{method}");
+    }
+}

@@ -269,3 +269,19 @@ fn bodies_that_cannot_be_read_are_left_alone() {
         assert!(phone.desk.announced.is_empty());
     }
 }
+
+#[test]
+fn only_the_first_parts_of_a_body_are_looked_at() {
+    let mut phone = phone(Transport::Udp);
+    let sdp = description("10.0.0.2", &["m=audio 6000 RTP/AVP 0"]);
+    let part = format!("--b1\r\nContent-Type: application/sdp\r\n\r\n{sdp}\r\n--b1--");
+    let fields = [
+        "CSeq: 1 INVITE",
+        "Content-Type: multipart/mixed; boundary=b1",
+    ];
+    for (others, announced) in [(17, 0), (15, 1)] {
+        let body = "--b1\r\n".repeat(others) + &part;
+        say(&mut phone, Original, message(INVITE, &fields, &body));
+        assert_eq!(phone.desk.announced.len(), announced, "{others}");
+    }
+}
