@@ -285,3 +285,17 @@ fn only_the_first_parts_of_a_body_are_looked_at() {
         assert_eq!(phone.desk.announced.len(), announced, "{others}");
     }
 }
+
+#[test]
+fn a_description_with_the_known_address_is_left_alone() {
+    for mut phone in [phone(Transport::Udp), open_phone()] {
+        let lines = [
+            "m=audio 6000 RTP/AVP 0",
+            "m=video 6002 RTP/AVP 96",
+            "c=IN IP4 10.0.0.2",
+        ];
+        let sdp = description("203.0.113.2", &lines).replacen("203.0.113.2", "10.0.0.2", 1);
+        assert_eq!(offered(&mut phone, &sdp), sdp);
+        assert!(phone.desk.announced.is_empty());
+    }
+}
