@@ -55,7 +55,12 @@ pub trait Desk {
     fn session(&self) -> &Session;
 
     /// Announces a connection that the sender of `from` is ready for, and says by which endpoint
-    /// the receiver is to know it. The same listener announced again has the same endpoint.
+    /// the receiver is to know it. The same listener announced again has the same endpoint. One
+    /// that is the sender's own end of this connection, with the same transport, is known as that
+    /// end is, and keeps its port: an announcement lets in others of the opener's ports to it.
+    ///
+    /// What the listener itself sends from there leaves from the endpoint by which it is known:
+    /// media flow in both directions, and either may be the first.
     ///
     /// # Errors
     /// Why nothing is announced; nothing may be told to the receiver then.

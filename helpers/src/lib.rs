@@ -11,6 +11,7 @@ pub mod irc;
 pub mod names;
 pub mod pptp;
 pub mod rtsp;
+pub mod sip;
 pub mod testing;
 pub mod text;
 pub mod tls;

@@ -73,9 +73,16 @@ impl Desk for TestDesk {
         if let Some(refusal) = self.refuse {
             return Err(refusal);
         }
-        let same = |a: &Announced| a.from == from && a.wanted.listener == wanted.listener;
-        let known_as = match self.announced.iter().find(|a| same(a)) {
-            Some(before) => before.known_as,
+        let same = |a: &Announced| {
+            let (before, now) = (&a.wanted, wanted);
+            a.from == from && (before.listener, before.transport) == (now.listener, now.transport)
+        };
+        let own_end = Some(self.session.receiver(from).peer)
+            .filter(|_| wanted.listener == self.session.sender(from).own)
+            .filter(|_| wanted.transport == self.session.transport);
+        let before = self.announced.iter().find(|a| same(a));
+        let known_as = match own_end.or(before.map(|a| a.known_as)) {
+            Some(known_as) => known_as,
             None => {
                 let (own, outside) = (
                     self.session.sender(from).own.ip(),
