@@ -28,6 +28,7 @@ pub mod routing;
 pub mod rules;
 pub mod slowpath;
 pub mod stages;
+pub mod standing;
 pub mod wall;
 pub mod witness;
 pub mod worker;

@@ -12,6 +12,7 @@
 //! * `invalid`: its checksum is wrong.
 //! * `untracked`: connection tracking is off.
 
+mod live;
 mod play;
 mod show;
 
@@ -31,6 +32,8 @@ use turnpike_pipeline::witness::{Ending, Looked, Waypoint};
 
 use crate::words::{Words, of_frame, shown};
 use play::Play;
+
+pub use live::explain_live;
 
 /// A packet to explain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -189,20 +192,7 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// Says which there are.
     pub fn interface(&self, name: &str) -> Result<IfaceId, String> {
-        let mut all = self.program.interfaces.iter();
-        let found = all.find(|(_, facts)| *facts.name == *name);
-        found.map(|(id, _)| id).ok_or_else(|| {
-            let names = self
-                .program
-                .interfaces
-                .iter()
-                .map(|(_, facts)| &*facts.name);
-            let names: Vec<&str> = names.collect();
-            format!(
-                "no interface is named `{name}`; there are: {}",
-                names.join(", ")
-            )
-        })
+        interface_named(&self.program, name)
     }
 
     /// Explains a packet.
@@ -225,15 +215,14 @@ impl<'a> Scene<'a> {
         for earlier in &question.after {
             after.push(play.earlier(earlier)?);
         }
-        match packet.state {
+        let packet = match packet.state {
             Some(ConnState::Established) => {
                 play.establish(question.in_interface, packet, self.policy)?;
+                packet
             }
-            Some(ConnState::Related) => {
-                play.relate(question.in_interface, packet, self.policy)?;
-            }
-            Some(ConnState::New | ConnState::Invalid | ConnState::Untracked) | None => {}
-        }
+            Some(ConnState::Related) => &play.relate(question.in_interface, packet, self.policy)?,
+            Some(ConnState::New | ConnState::Invalid | ConnState::Untracked) | None => packet,
+        };
         let followed = play.packet(question.in_interface, packet)?;
         let program = play.program();
         let mut explanation = explained(&program, question.in_interface, Some(packet), &followed);
@@ -241,6 +230,19 @@ impl<'a> Scene<'a> {
         explanation.after = after;
         Ok(explanation)
     }
+}
+
+fn interface_named(program: &Program, name: &str) -> Result<IfaceId, String> {
+    let mut all = program.interfaces.iter();
+    let found = all.find(|(_, facts)| *facts.name == *name);
+    found.map(|(id, _)| id).ok_or_else(|| {
+        let names = program.interfaces.iter().map(|(_, facts)| &*facts.name);
+        let names: Vec<&str> = names.collect();
+        format!(
+            "no interface is named `{name}`; there are: {}",
+            names.join(", ")
+        )
+    })
 }
 
 fn untracking(policy: &Policy) -> Policy {
