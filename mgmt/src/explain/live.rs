@@ -150,7 +150,7 @@ fn shown(
                 c.orig.packets,
                 c.repl.packets
             ));
-            if let Some(name) = program.marks.name(c.connection_mark) {
+            if let Some(name) = &c.connection_mark {
                 text.push_str(&format!(", connection-mark {name}"));
             }
             if let Some(rule) = &c.rule {
