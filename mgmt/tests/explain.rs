@@ -134,6 +134,24 @@ fn every_state_that_is_asked_for_is_the_one_the_rules_see() {
 }
 
 #[test]
+fn an_error_about_a_connection_is_related_whether_that_is_translated_or_not() {
+    let config = gateway();
+    let scene = Scene::new(&config.policy);
+    for packet in [
+        "icmp 1.1.1.1 > 192.168.88.10 type 3 code 1 state related",
+        "icmp 1.1.1.1 > 192.168.88.10 type 11 state related",
+        "icmpv6 [2001:db8::1] > [2001:db8:88::10] type 1 state related",
+    ] {
+        let found = ask(&scene, &format!("wan: {packet}")).unwrap();
+        assert_eq!(
+            found.connection_state.as_deref(),
+            Some("related"),
+            "{found}"
+        );
+    }
+}
+
+#[test]
 fn a_failed_matcher_says_what_it_asks_and_what_the_packet_has() {
     let config = gateway();
     let scene = Scene::new(&config.policy);

@@ -223,15 +223,14 @@ impl<'a> Scene<'a> {
         for earlier in &question.after {
             after.push(play.earlier(earlier)?);
         }
-        match packet.state {
+        let packet = match packet.state {
             Some(ConnState::Established) => {
                 play.establish(question.in_interface, packet, self.policy)?;
+                packet
             }
-            Some(ConnState::Related) => {
-                play.relate(question.in_interface, packet, self.policy)?;
-            }
-            Some(ConnState::New | ConnState::Invalid | ConnState::Untracked) | None => {}
-        }
+            Some(ConnState::Related) => &play.relate(question.in_interface, packet, self.policy)?,
+            Some(ConnState::New | ConnState::Invalid | ConnState::Untracked) | None => packet,
+        };
         let followed = play.packet(question.in_interface, packet)?;
         let program = play.program();
         let mut explanation = explained(&program, question.in_interface, Some(packet), &followed);

@@ -119,13 +119,14 @@ impl Play {
         self.past_the_rules(policy, |play| play.open(interface, packet))
     }
 
-    /// Makes a packet one that another connection has announced, or an error about one.
+    /// Makes a packet one that another connection has announced, or an error about one: which is
+    /// then for the address that the connection has outside, and returned as it is to be sent.
     pub(super) fn relate(
         &mut self,
         interface: IfaceId,
         packet: &Words,
         policy: &Policy,
-    ) -> Result<(), String> {
+    ) -> Result<Words, String> {
         let between = |src: std::net::IpAddr, dst: std::net::IpAddr| Words {
             proto: Proto::UDP,
             src: (src, MASTER_PORTS.0).into(),
@@ -139,7 +140,7 @@ impl Play {
         };
         if packet.is_icmp_error() {
             if self.quoted(packet).is_some() {
-                return Ok(());
+                return Ok(*packet);
             }
             let about = between(packet.dst.ip(), packet.src.ip());
             let from = self.explainer.entrance(about.src.ip()).ok_or_else(|| {
@@ -148,14 +149,24 @@ impl Play {
                      it is about"
                 )
             })?;
-            return self.past_the_rules(policy, |play| play.open(from, &about));
+            self.past_the_rules(policy, |play| play.open(from, &about))?;
+            let left = self.last_left.as_ref();
+            let src = left
+                .and_then(|sent| of_frame(&sent.frame))
+                .map(|left| left.src.ip());
+            let outside = src.map_or(packet.dst, |ip| (ip, 0).into());
+            return Ok(Words {
+                dst: outside,
+                ..*packet
+            });
         }
         let master = between(packet.src.ip(), packet.dst.ip());
         self.past_the_rules(policy, |play| play.open(interface, &master))?;
         let frames = master.frame(None).zip(packet.frame(None));
         frames
             .and_then(|(master, child)| self.explainer.announce(&master, &child))
-            .ok_or_else(|| format!("`{packet}` cannot be announced by another connection"))
+            .ok_or_else(|| format!("`{packet}` cannot be announced by another connection"))?;
+        Ok(*packet)
     }
 
     /// Does something in a gateway with no rules but those that translate, which then gets all of
@@ -179,6 +190,7 @@ impl Play {
     }
 
     /// Opens a connection: its first packet, the answer, and for TCP the third of the handshake.
+    /// What has left last is then its first packet, which an error may be about.
     fn open(&mut self, interface: IfaceId, packet: &Words) -> Result<(), String> {
         let first = Words {
             flags: None,
@@ -213,6 +225,9 @@ impl Play {
                 ..first
             };
             self.packet(interface, &third)?;
+        }
+        if let Some(sent) = followed.left.into_iter().next() {
+            self.last_left = Some(sent);
         }
         Ok(())
     }
