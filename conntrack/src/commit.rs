@@ -179,7 +179,7 @@ impl<F: Family> Table<F> {
     }
 
     /// A free place, made by reclaiming or evicting if need be; it stays on the free list.
-    fn make_room(&mut self, now: Tick) -> Option<FlowId> {
+    pub(crate) fn make_room(&mut self, now: Tick) -> Option<FlowId> {
         if let Some(id) = self.vacant() {
             return Some(id);
         }
@@ -200,7 +200,7 @@ impl<F: Family> Table<F> {
     }
 
     /// Takes the place that `vacant` named.
-    fn take(&mut self, id: FlowId) {
+    pub(crate) fn take(&mut self, id: FlowId) {
         if self.free == id.0 {
             self.free = self.warm[at(id)].next;
         } else {
@@ -238,7 +238,11 @@ impl<F: Family> Table<F> {
     }
 
     /// Files a connection under both of its tuples; nothing is filed on an error.
-    fn file(&mut self, id: FlowId, pair: &TuplePair<F>) -> Result<(), crate::index::IndexFull> {
+    pub(crate) fn file(
+        &mut self,
+        id: FlowId,
+        pair: &TuplePair<F>,
+    ) -> Result<(), crate::index::IndexFull> {
         for direction in [Direction::Original, Direction::Reply] {
             let hash = self.key.tuple(pair.incoming(direction));
             self.index.insert(hash, FlowRef { id, direction })?;

@@ -49,6 +49,7 @@ mod tcp_window;
 pub mod time;
 pub mod timeouts;
 pub mod tracker;
+pub mod transplant;
 pub mod tuple;
 mod udp;
 pub mod walk;

@@ -62,6 +62,16 @@ impl Limits {
         }
     }
 
+    /// The same counts, which nobody else has a hand in.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let seen = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        Self {
+            words: self.words.iter().map(seen).collect(),
+            key: self.key,
+        }
+    }
+
     /// Counts one more connection from `source`; how many there are with it. `None`, and nothing
     /// counted, if there is no room.
     pub fn add(&self, limit: Limit, source: IpAddr) -> Option<u32> {

@@ -42,6 +42,16 @@ impl Shared {
             key,
         }
     }
+
+    /// What a gateway of its own shares that is to count as this one does: the same key and the
+    /// same counts, nothing steered and nothing announced.
+    #[must_use]
+    pub fn apart(&self, steered: usize) -> Self {
+        Self {
+            limits: self.limits.apart(),
+            ..Self::new(steered, self.key)
+        }
+    }
 }
 
 /// How many connections one worker can hold.

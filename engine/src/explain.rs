@@ -40,6 +40,7 @@ use turnpike_pipeline::witness::{End, Ending, Waypoint, Witness};
 use turnpike_pipeline::worker::{Keep, Worker, WorkerSetup};
 
 use crate::clock::Clock;
+use crate::gateway::AnyGraft;
 use crate::pcap::MADE_UP_MAC;
 use crate::replay::assume::{Assumed, assume};
 use crate::replay::follow::behind;
@@ -60,16 +61,8 @@ const KEY: HashKey = HashKey([
 
 /// A policy's program on made-up ports, whose connections go on from `previous`.
 pub fn compile(policy: &Policy, previous: Option<&Program>) -> Program {
-    let last = policy.interfaces.iter().map(|iface| iface.port.0).max();
-    let ports: Vec<PortFacts> = (0..=last.unwrap_or(0))
-        .take(PORTS_MAX)
-        .map(|port| PortFacts {
-            mac: Mac([0x02, 0x74, 0x70, 0, 1, port]),
-            mtu: u16::MAX,
-            distribution: Arc::new(Distribution::software(1)),
-        })
-        .collect();
     let generation = previous.map_or(1, |previous| previous.generation.0.wrapping_add(1).max(1));
+    let ports = made_up_ports(policy);
     let context = CompileContext {
         generation: Generation(generation),
         workers: 1,
@@ -78,6 +71,32 @@ pub fn compile(policy: &Policy, previous: Option<&Program>) -> Program {
         key: KEY,
     };
     Program::compile(policy, &context)
+}
+
+/// The program of a running gateway once more, on made-up ports, with copies of what it remembers
+/// at `now`; `policy` is what `live` was compiled from.
+pub fn compile_apart(policy: &Policy, live: &Program, now: Tick) -> Program {
+    let ports = made_up_ports(policy);
+    let context = CompileContext {
+        generation: live.generation,
+        workers: 1,
+        ports: &ports,
+        previous: None,
+        key: KEY,
+    };
+    Program::compile_apart(policy, &context, live, now)
+}
+
+fn made_up_ports(policy: &Policy) -> Vec<PortFacts> {
+    let last = policy.interfaces.iter().map(|iface| iface.port.0).max();
+    (0..=last.unwrap_or(0))
+        .take(PORTS_MAX)
+        .map(|port| PortFacts {
+            mac: Mac([0x02, 0x74, 0x70, 0, 1, port]),
+            mtu: u16::MAX,
+            distribution: Arc::new(Distribution::software(1)),
+        })
+        .collect()
 }
 
 /// A frame that left.
@@ -159,19 +178,32 @@ pub struct Explainer {
 impl Explainer {
     /// A gateway without connections.
     pub fn new(program: Arc<Program>) -> Self {
-        let follower = Follower::default();
         let now = Tick::from_secs(1);
         // Entries with a timeout are there, as right after a start.
         program.lists.enter(None, now);
-        let shared = Arc::new(Shared::new(CONNECTIONS_MAX, KEY));
+        let shared = Shared::new(CONNECTIONS_MAX, KEY);
+        Self::at(program, shared, now, Clock::start())
+    }
+
+    /// A gateway without connections that goes by the clock and the counts of a running one, whose
+    /// program `program` is a copy of.
+    pub fn beside(program: Arc<Program>, running: &Shared, clock: Clock) -> Self {
+        let shared = running.apart(CONNECTIONS_MAX);
+        Self::at(program, shared, clock.now(), clock)
+    }
+
+    fn at(program: Arc<Program>, shared: Shared, now: Tick, clock: Clock) -> Self {
+        let follower = Follower::default();
+        let key = shared.key;
+        let shared = Arc::new(shared);
         let capacity = Capacity::share(CONNECTIONS_MAX, 1);
         // What is explained happens now, for rules that ask for the time of day.
         let wall = Arc::<Wall>::default();
-        Clock::start().set(&wall);
+        clock.set(&wall);
         let setup = WorkerSetup {
             id: WORKER,
             program: Arc::clone(&program),
-            conntrack: Conntrack::new(WORKER, capacity, KEY, shared),
+            conntrack: Conntrack::new(WORKER, capacity, key, shared),
             counters: Arc::default(),
             neighbours: Neighbours::Assume(MADE_UP_MAC),
             keep: Keep::Nothing,
@@ -255,6 +287,17 @@ impl Explainer {
         let back = table.lookup(&tuple::<F>(answer)?, now)?;
         table.track(back, &segment_of(answer)?, now, &config);
         Some(())
+    }
+
+    /// Enters a connection of a running gateway as it stands there; `None` if there is no room.
+    pub fn take_in(&mut self, graft: &AnyGraft) -> Option<()> {
+        let now = self.now;
+        let conntrack = self.worker.conntrack_mut();
+        let taken = match graft {
+            AnyGraft::V4(graft) => conntrack.v4.take_in(graft, now),
+            AnyGraft::V6(graft) => conntrack.v6.take_in(graft, now),
+        };
+        taken.map(drop)
     }
 
     /// Lets the connection that `master` belongs to announce the one that `child` would open;

@@ -374,6 +374,22 @@ pub struct Connection {
     pub rule: Option<String>,
 }
 
+/// What would become of a packet that came now, as `/v1/explain` tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "kebab-case")]
+pub struct Explained {
+    /// The generation of the program that was asked.
+    pub generation: u32,
+    /// The live connection that the packet belongs to.
+    pub connection: Option<Connection>,
+    /// What the next packet of that connection is treated by.
+    pub standing: Option<String>,
+    /// What it meets on its way, as `turnpike explain --json` has it.
+    pub explanation: serde_json::Value,
+    /// The same for people.
+    pub text: String,
+}
+
 /// A page of `/v1/connections`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]

@@ -13,8 +13,8 @@ use turnpike_pipeline::policy::{ListTimeout, TableKind};
 use crate::config::Switch;
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Confirmed, Connections, DryRun, Failed, ListChanged, Lists, Log, LogLine,
-    RecentDrop, Reloaded, Rules, Status,
+    ConfigInEffect, Confirmed, Connections, DryRun, Explained, Failed, ListChanged, Lists, Log,
+    LogLine, RecentDrop, Reloaded, Rules, Status,
 };
 use crate::watch::Watching;
 
@@ -66,6 +66,11 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// A worker that does not answer, or a gateway that is stopping.
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered>;
+    /// What would become of a packet that came now. Nothing does.
+    ///
+    /// # Errors
+    /// A question that is none, or a worker that does not answer.
+    fn explain(&self, asked: &Asked) -> Result<Explained, Unanswered>;
     /// The last packets that were dropped, oldest first.
     fn recent_drops(&self) -> Vec<RecentDrop>;
     /// The configuration in effect.
@@ -87,6 +92,17 @@ pub trait Running: Send + Sync + 'static {
     /// # Errors
     /// None does.
     fn confirm_reload(&self) -> Result<Confirmed, Refusal>;
+}
+
+/// A packet to explain, in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// Where it comes in.
+    pub in_interface: String,
+    /// The packet.
+    pub packet: String,
+    /// Packets that come before it, each in by where the route back to its source points.
+    pub after: Vec<String>,
 }
 
 /// Which lines of the log are wanted.

@@ -285,7 +285,23 @@ impl Words {
     ///
     /// `None` if it would be longer than `len`, or than any packet can be.
     pub fn frame(&self, quoted: Option<&[u8]>) -> Option<Vec<u8>> {
-        let craft = self.craft(quoted)?;
+        self.framed(quoted, self.numbers())
+    }
+
+    /// The frame of a TCP segment of a connection whose next sequence number and acknowledgement
+    /// these are.
+    pub fn segment_at(&self, numbers: (u32, u32)) -> Option<Vec<u8>> {
+        self.framed(None, numbers)
+    }
+
+    /// Sequence number and acknowledgement of a segment that follows others in words.
+    fn numbers(&self) -> (u32, u32) {
+        let first = self.tcp_flags() & TCP_SYN != 0;
+        (if first { FIRST_SEQ } else { FIRST_SEQ + 1 }, FIRST_SEQ + 1)
+    }
+
+    fn framed(&self, quoted: Option<&[u8]>, numbers: (u32, u32)) -> Option<Vec<u8>> {
+        let craft = self.craft(quoted, numbers)?;
         let craft = match self.ttl {
             Some(ttl) => craft.ttl(ttl),
             None => craft,
@@ -304,17 +320,16 @@ impl Words {
         craft.payload(&payload).frame()
     }
 
-    fn craft(&self, quoted: Option<&[u8]>) -> Option<Craft> {
+    fn craft(&self, quoted: Option<&[u8]>, (seq, ack): (u32, u32)) -> Option<Craft> {
         let (src, dst) = (self.src, self.dst);
         match self.proto {
             Proto::TCP => {
                 let flags = self.tcp_flags();
-                let first = flags & TCP_SYN != 0;
                 let acks = flags & TCP_ACK != 0;
                 let tcp = TcpSpec {
                     flags,
-                    seq: if first { FIRST_SEQ } else { FIRST_SEQ + 1 },
-                    ack: if acks { FIRST_SEQ + 1 } else { 0 },
+                    seq,
+                    ack: if acks { ack } else { 0 },
                     ..TcpSpec::default()
                 };
                 Craft::tcp(src, dst, tcp)

@@ -21,11 +21,11 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
-    DryRun, Failed, Flushed, ListChanged, Lists, Log, LogLine, RecentDrop, Reloaded, Rule, Rules,
-    Status,
+    DryRun, Explained, Failed, Flushed, ListChanged, Lists, Log, LogLine, RecentDrop, Reloaded,
+    Rule, Rules, Status,
 };
 use turnpike_mgmt::running::{
-    LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
+    Asked, LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
 };
 use turnpike_mgmt::watch::{Hub, Watching};
 use turnpike_pipeline::policy::TableKind;
@@ -149,6 +149,16 @@ impl Running for MadeUp {
 
     fn watch(&self, wanted: EventFilter) -> Result<Watching, Unanswered> {
         self.hub.enter(wanted).ok_or_else(Unanswered::stopping)
+    }
+
+    fn explain(&self, asked: &Asked) -> Result<Explained, Unanswered> {
+        if asked.packet.contains("state") {
+            return Err(Unanswered::Wrong("packet: leave `state` out".into()));
+        }
+        Ok(Explained {
+            text: format!("{asked:?}"),
+            ..Explained::default()
+        })
     }
 
     fn recent_drops(&self) -> Vec<RecentDrop> {
@@ -756,4 +766,30 @@ fn lists_are_changed_over_the_socket_and_mistakes_say_what_they_are() {
     }
     let configured = refused(client.delete(&format!("{entries}?address=10.0.0.1-10.0.0.2")));
     assert_eq!(configured, "it is configured");
+}
+
+#[test]
+fn a_packet_is_explained_over_the_socket_with_those_before_it() {
+    let server = start();
+    let client = Client::new(&server.socket);
+    let asked = |query: &str| client.post::<Explained>(&format!("/v1/explain?{query}"));
+    let text = asked("in-interface=lan&packet=udp%20a%20%3E%20b&after=one%0Atwo")
+        .unwrap()
+        .text;
+    assert!(text.contains("in_interface: \"lan\""), "{text}");
+    assert!(
+        text.contains("packet: \"udp a > b\", after: [\"one\", \"two\"]"),
+        "{text}"
+    );
+    let refused = asked("in-interface=lan&packet=state").unwrap_err();
+    assert!(refused.to_string().contains("leave `state` out"));
+    assert!(asked("packet=x").is_err() && asked("in-interface=lan&packet=x&color=red").is_err());
+    let many = format!("in-interface=lan&packet=x&after={}", "x%0A".repeat(65));
+    assert!(asked(&many).unwrap_err().to_string().contains("at most 64"));
+    let got = client.get::<Explained>("/v1/explain?in-interface=lan&packet=x");
+    assert!(
+        got.unwrap_err()
+            .to_string()
+            .contains("POST is for /v1/explain")
+    );
 }

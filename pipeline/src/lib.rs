@@ -27,6 +27,7 @@ pub mod rehearsal;
 pub mod rules;
 pub mod slowpath;
 pub mod stages;
+pub mod standing;
 pub mod wall;
 pub mod witness;
 pub mod worker;

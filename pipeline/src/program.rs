@@ -12,6 +12,7 @@ use std::net::Ipv6Addr;
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::{Generation, WorkerId};
 use turnpike_conntrack::nat::{NAT_ADDRESSES_MAX, Pools};
+use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::timeouts::TrackingConfig;
 use turnpike_conntrack::tuple::{Family, V4, V6};
 
@@ -140,6 +141,23 @@ impl Program {
         program.lasting.leave_out(&left.lasting);
         program.marks = MarkNumbers::build(&policy.marks, Some(&left.marks));
         program.lists = Lists::build(&policy.address_lists, Some(&left.lists), context.key);
+        program
+    }
+
+    /// Compiles the policy that `live` was compiled from once more, for a gateway of its own: it
+    /// begins with what rules remember and lists hold in `live` at `now`, and whatever it does
+    /// to them is not seen there.
+    pub fn compile_apart(
+        policy: &Policy,
+        context: &CompileContext<'_>,
+        live: &Self,
+        now: Tick,
+    ) -> Self {
+        let mut program = Self::compile(policy, context);
+        program.lasting = live.lasting.clone();
+        program.marks = live.marks.clone();
+        program.lists = live.lists.apart(now);
+        program.states = live.states.apart();
         program
     }
 

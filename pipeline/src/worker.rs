@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use turnpike_conntrack::events::Event;
-use turnpike_conntrack::ids::{FlowRef, WorkerId};
+use turnpike_conntrack::ids::{FlowRef, Generation, WorkerId};
 use turnpike_conntrack::random::Random;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
@@ -463,6 +463,11 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     /// This worker's connections.
     pub fn conntrack(&self) -> &Conntrack {
         &self.core.conntrack
+    }
+
+    /// The generation of the program that it runs.
+    pub fn generation(&self) -> Generation {
+        self.core.program.generation
     }
 
     /// This worker's connections, to end some or to watch them.

@@ -19,3 +19,4 @@ mod play;
 mod support;
 mod table;
 mod transcripts;
+mod transplant;

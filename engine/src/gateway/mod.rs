@@ -8,6 +8,7 @@ mod assembly;
 mod available;
 mod config;
 mod connections;
+mod found;
 mod status;
 
 use std::sync::{Arc, mpsc};
@@ -33,6 +34,7 @@ pub use config::{GatewayConfig, PacketMemory, PortSpec, StartError};
 pub use connections::{
     AnyConnection, AnyFlow, Cursor, FLUSH_MAX, Page, Survey, Surveyed, Tally, WALK_MAX,
 };
+pub use found::{AnyGraft, Found};
 pub use status::{Expectations, LogLosses, PortStatus, SlowPathStatus, Status, WorkerStatus};
 
 use crate::clock::Clock;

@@ -6,6 +6,7 @@
 mod connections;
 mod drops;
 mod events;
+mod explain;
 mod lists;
 mod reload;
 mod routes;

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use turnpike_pipeline::policy::TableKind;
 
-use super::{connections, drops, events, lists, reload};
+use super::{connections, drops, events, explain, lists, reload};
 use crate::metrics;
 use crate::report::Failed;
 use crate::running::{LogWanted, Running};
@@ -42,6 +42,7 @@ pub fn router(gateway: Gateway) -> Router {
             post(lists::add).delete(lists::remove),
         )
         .route("/v1/drops", get(drops::list))
+        .route("/v1/explain", post(explain::explain))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics_text))
         .fallback(not_found)
@@ -225,14 +226,14 @@ async fn not_found() -> Failure {
         StatusCode::NOT_FOUND,
         "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
          /v1/connections/count /v1/events /v1/rules /v1/lists /v1/lists/NAME/entries /v1/drops \
-         /v1/log and /metrics",
+         /v1/explain /v1/log and /metrics",
     )
 }
 
 async fn wrong_method() -> Failure {
     Failure::new(
         StatusCode::METHOD_NOT_ALLOWED,
-        "GET reads everything; POST is for /v1/reload and /v1/lists/NAME/entries, DELETE for \
-         /v1/connections and /v1/lists/NAME/entries",
+        "GET reads everything; POST is for /v1/explain, /v1/reload and /v1/lists/NAME/entries, \
+         DELETE for /v1/connections and /v1/lists/NAME/entries",
     )
 }

@@ -6,8 +6,11 @@ use turnpike_engine::explain::{Explainer, Followed, compile};
 use turnpike_engine::pcap::{CaptureFile, Stamp};
 
 use super::{CONFIG_DEFAULT, Failure, complain, say};
+use crate::client::{Client, target};
 use crate::config::Config;
+use crate::config::services::SOCKET_DEFAULT;
 use crate::explain::{Earlier, Explanation, Question, Scene, explained};
+use crate::report::Explained;
 use crate::words::{Words, of_frame};
 
 #[derive(Debug, clap::Args)]
@@ -15,6 +18,13 @@ pub(super) struct Args {
     /// The configuration
     #[arg(long, value_name = "FILE", default_value = CONFIG_DEFAULT)]
     config: PathBuf,
+    /// Ask the running gateway, with the connections, list members and limits that it has now;
+    /// nothing of it changes
+    #[arg(long, conflicts_with_all = ["config", "index"])]
+    running: bool,
+    /// The management socket of the gateway
+    #[arg(long, value_name = "PATH", default_value = SOCKET_DEFAULT, requires = "running")]
+    socket: PathBuf,
     /// Where the packet comes in: an interface, or a capture with the packet, as
     /// INTERFACE=PCAP, and `--index`
     #[arg(long = "in", value_name = "INTERFACE[=PCAP]")]
@@ -35,6 +45,9 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<(), Failure> {
+    if args.running {
+        return of_running(args);
+    }
     let config = Config::load(&args.config).map_err(|r| Failure::refused(&r))?;
     for warning in &config.warnings {
         complain(&warning.to_string());
@@ -77,6 +90,27 @@ pub(super) fn run(args: &Args) -> Result<(), Failure> {
         say(&serde_json::to_string_pretty(&explanation)?)
     } else {
         say(&explanation.to_string())
+    }
+}
+
+/// Asks a running gateway.
+fn of_running(args: &Args) -> Result<(), Failure> {
+    let packet = args.packet.as_deref().unwrap_or_default();
+    // What is wrong with a packet is shown at its place.
+    for text in args.after.iter().map(String::as_str).chain([packet]) {
+        words(text)?;
+    }
+    let after = (!args.after.is_empty()).then(|| args.after.join("\n"));
+    let query = [
+        ("in-interface", Some(args.entry.clone())),
+        ("packet", Some(packet.to_owned())),
+        ("after", after),
+    ];
+    let explained: Explained = Client::new(&args.socket).post(&target("/v1/explain", &query))?;
+    if args.json {
+        say(&serde_json::to_string_pretty(&explained)?)
+    } else {
+        say(&explained.text)
     }
 }
 

@@ -17,17 +17,21 @@ use turnpike_pipeline::outbox::Found;
 use turnpike_pipeline::policy::{Action, Edit, TableKind};
 use turnpike_pipeline::program::Program;
 
+use super::connections::row_of;
 use super::reload::Pending;
 use super::{Daemon, connections};
 use crate::config::adding_action;
+use crate::explain::explain_live;
 use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
-    self, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun, Interface,
-    ListChanged, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath, Status,
-    Worker,
+    self, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun, Explained,
+    Interface, ListChanged, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath,
+    Status, Worker,
 };
-use crate::running::{LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted};
+use crate::running::{
+    Asked, LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
+};
 use crate::watch::Watching;
 
 impl Running for Daemon {
@@ -111,6 +115,24 @@ impl Running for Daemon {
 
     fn remove_from_list(&self, list: &str, prefixes: &[IpNet]) -> Result<ListChanged, Unlisted> {
         self.remove_entries(list, prefixes)
+    }
+
+    fn explain(&self, asked: &Asked) -> Result<Explained, Unanswered> {
+        let gateway = self.gateway();
+        let gateway = gateway.as_ref().ok_or_else(Unanswered::stopping)?;
+        // A configuration and its program come into effect together.
+        let (policy, program) = {
+            let state = self.state();
+            let program = state.programs.back().map(Arc::clone);
+            (
+                state.config.policy.clone(),
+                program.unwrap_or_else(|| gateway.program()),
+            )
+        };
+        let now_secs = gateway.clock().now().as_secs();
+        explain_live(gateway, (&policy, &program), asked, |worker, found| {
+            row_of(worker, &found.connection, now_secs, &program)
+        })
     }
 
     fn connections(

@@ -12,6 +12,7 @@
 //! * `invalid`: its checksum is wrong.
 //! * `untracked`: connection tracking is off.
 
+mod live;
 mod play;
 mod show;
 
@@ -31,6 +32,8 @@ use turnpike_pipeline::witness::{Ending, Looked, Waypoint};
 
 use crate::words::{Words, of_frame, shown};
 use play::Play;
+
+pub use live::explain_live;
 
 /// A packet to explain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -187,20 +190,7 @@ impl<'a> Scene<'a> {
     /// # Errors
     /// Says which there are.
     pub fn interface(&self, name: &str) -> Result<IfaceId, String> {
-        let mut all = self.program.interfaces.iter();
-        let found = all.find(|(_, facts)| *facts.name == *name);
-        found.map(|(id, _)| id).ok_or_else(|| {
-            let names = self
-                .program
-                .interfaces
-                .iter()
-                .map(|(_, facts)| &*facts.name);
-            let names: Vec<&str> = names.collect();
-            format!(
-                "no interface is named `{name}`; there are: {}",
-                names.join(", ")
-            )
-        })
+        interface_named(&self.program, name)
     }
 
     /// Explains a packet.
@@ -238,6 +228,19 @@ impl<'a> Scene<'a> {
         explanation.after = after;
         Ok(explanation)
     }
+}
+
+fn interface_named(program: &Program, name: &str) -> Result<IfaceId, String> {
+    let mut all = program.interfaces.iter();
+    let found = all.find(|(_, facts)| *facts.name == *name);
+    found.map(|(id, _)| id).ok_or_else(|| {
+        let names = program.interfaces.iter().map(|(_, facts)| &*facts.name);
+        let names: Vec<&str> = names.collect();
+        format!(
+            "no interface is named `{name}`; there are: {}",
+            names.join(", ")
+        )
+    })
 }
 
 fn untracking(policy: &Policy) -> Policy {

@@ -1,9 +1,9 @@
 //! Every name of the vocabulary, seen at work.
 //!
-//! `names.txt` lists the names by group. For each, `cases/GROUP.yaml` has a case: rules that use the
-//! name, packets that they match and packets that they do not. `docs/vocabulary.md` is made of them;
-//! `BLESS=1 cargo test -p turnpike-mgmt --test vocabulary` writes it anew. `case.rs` says what a
-//! case can hold.
+//! `names.txt` lists the names by group. For each, `cases/GROUP.yaml` has a case: rules that use
+//! the name, packets that they match and packets that they do not. `docs/vocabulary.md` is made of
+//! them; `BLESS=1 cargo test -p turnpike-mgmt --test vocabulary` writes it anew. `case.rs` says
+//! what a case can hold.
 
 #![expect(
     clippy::unwrap_used,

@@ -9,13 +9,13 @@ use super::case::{Case, Group, words};
 
 const HEAD: &str = "# The vocabulary, name by name
 
-Each name of RouterOS's firewall that Turnpike takes, a rule that uses it, and the test that shows it.
-Written by `BLESS=1 cargo test -p turnpike-mgmt --test vocabulary` from the cases in
-`mgmt/tests/vocabulary/cases/`; a name without a case, a case whose rule never matches or always does,
-and a page that is not as the cases have it fail that test.
+Each name of RouterOS's firewall that Turnpike takes, a rule that uses it, and the test that shows
+it. Written by `BLESS=1 cargo test -p turnpike-mgmt --test vocabulary` from the cases in
+`mgmt/tests/vocabulary/cases/`; a name without a case, a case whose rule never matches or always
+does, and a page that is not as the cases have it fail that test.
 
-* *N of M packets match*: the rule was held against so many packets in words, of both families unless
-  one is named, and matched so many. *also with `!`*: negated, it matched the others.
+* *N of M packets match*: the rule was held against so many packets in words, of both families
+  unless one is named, and matched so many. *also with `!`*: negated, it matched the others.
 * *a story*: packets one after the other, with time between them, and what became of each.
 * *not yet*: the configuration is refused with an error that says so, which is tested.
 ";
@@ -146,8 +146,9 @@ fn catalogued(page: &mut String) {
     writeln!(
         page,
         "\n## Services by name\n\nEach in a rule, `{tests}:\
-         each_service_of_the_catalogue_is_matched_at_its_ports_and_nowhere_else`; Y more or less safe, \
-         N unsafe, - safe only for chosen servers, ? depends.\n\n| name | ports | rating |\n|---|---|---|"
+         each_service_of_the_catalogue_is_matched_at_its_ports_and_nowhere_else`; Y more or less \
+         safe, N unsafe, - safe only for chosen servers, ? depends.\n\n\
+         | name | ports | rating |\n|---|---|---|"
     )
     .unwrap();
     for service in SERVICES {

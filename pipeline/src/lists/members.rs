@@ -110,6 +110,27 @@ impl Members {
         }
     }
 
+    /// A table of its own with the members of `now`.
+    pub fn apart(&self, now: Tick) -> Self {
+        let copy = Self::new(self.slots.len(), self.key());
+        for member in self.iter(now) {
+            let timeout = match (member.deadline, member.kind) {
+                (Some(deadline), _) => ListTimeout::For(deadline.since(now)),
+                (None, MemberKind::Dynamic) => ListTimeout::NoneDynamic,
+                (None, MemberKind::Static) => ListTimeout::NoneStatic,
+            };
+            let new = NewMember {
+                list: member.list,
+                prefix: member.prefix,
+                timeout,
+                note: member.note,
+            };
+            // There is as much room here as there.
+            let _ = copy.add(&new, now);
+        }
+        copy
+    }
+
     /// Whether it has no place at all.
     pub fn is_nothing(&self) -> bool {
         self.slots.len() == 0

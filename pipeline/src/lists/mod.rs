@@ -97,6 +97,15 @@ impl Lists {
         self.members.add(&new, now)
     }
 
+    /// The same lists with the members that they have at `now`, which nobody else changes.
+    #[must_use]
+    pub fn apart(&self, now: Tick) -> Self {
+        Self {
+            members: Arc::new(self.members.apart(now)),
+            ..self.clone()
+        }
+    }
+
     /// What all programs share.
     pub fn members(&self) -> &Members {
         &self.members

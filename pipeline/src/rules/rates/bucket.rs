@@ -95,6 +95,11 @@ impl Shape {
 pub struct Bucket(AtomicU64);
 
 impl Bucket {
+    /// The same bucket, which nobody else takes from.
+    pub fn apart(&self) -> Self {
+        Self(AtomicU64::new(self.0.load(Ordering::Relaxed)))
+    }
+
     /// Takes out a packet of `bytes` bytes, if there is enough in it.
     pub fn take(&self, shape: &Shape, bytes: u32, now: Tick) -> bool {
         let mut word = self.0.load(Ordering::Relaxed);

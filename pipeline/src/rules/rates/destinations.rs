@@ -66,6 +66,22 @@ impl Destinations {
         }
     }
 
+    /// The same buckets, which nobody else takes from; each as it was when it was looked at.
+    pub fn apart(&self) -> Self {
+        let seen = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        let place = |place: &Place| Place {
+            tag: seen(&place.tag),
+            word: seen(&place.word),
+        };
+        Self {
+            sets: self
+                .sets
+                .iter()
+                .map(|set| set.each_ref().map(place))
+                .collect(),
+        }
+    }
+
     /// Takes a packet of `bytes` bytes out of the bucket that `hash` is the name of, if there is
     /// enough in it; `None` if there is no room for that bucket.
     pub fn take(&self, hash: u64, keeping: &Keeping, bytes: u32, now: Tick) -> Option<bool> {

@@ -83,6 +83,23 @@ impl Scanners {
         }
     }
 
+    /// The same sources, of which nobody else notes anything; each as it was when it was looked at.
+    pub fn apart(&self) -> Self {
+        let seen = |word: &AtomicU64| AtomicU64::new(word.load(Ordering::Relaxed));
+        let source = |source: &Source| Source {
+            tag: seen(&source.tag),
+            weight: seen(&source.weight),
+            ports: source.ports.each_ref().map(seen),
+        };
+        Self {
+            sets: self
+                .sets
+                .iter()
+                .map(|set| set.each_ref().map(source))
+                .collect(),
+        }
+    }
+
     /// Notes an attempt by the source that `hash` is the name of.
     pub fn note(&self, hash: u64, attempt: Attempt, weights: &ScanWeights, now: Tick) -> Seen {
         let Some(set) = self.set(hash) else {

@@ -60,6 +60,18 @@ impl RuleStates {
         }
     }
 
+    /// What the rules remember now, in memory that nobody else writes to.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let rules = self.rules.iter();
+        Self {
+            rules: rules.map(|r| r.as_ref().map(RuleState::apart)).collect(),
+            destinations: self.destinations.as_ref().map(|d| Arc::new(d.apart())),
+            scanners: self.scanners.as_ref().map(|s| Arc::new(s.apart())),
+            needs_meters: self.needs_meters,
+        }
+    }
+
     /// Whether a rule asks how fast connections are.
     pub const fn needs_meters(&self) -> bool {
         self.needs_meters
@@ -148,6 +160,20 @@ impl RuleState {
             }
         }
         state
+    }
+
+    fn apart(&self) -> Self {
+        let limit = self.limit.as_ref();
+        let asked = self
+            .asked
+            .as_ref()
+            .map(|asked| asked.load(Ordering::Relaxed));
+        Self {
+            number: self.number,
+            limit: limit.map(|(shape, bucket)| (*shape, Arc::new(bucket.apart().into()))),
+            asked: asked.map(|asked| Arc::new(AtomicU64::new(asked).into())),
+            keeping: self.keeping,
+        }
     }
 
     /// The bucket of its `limit`, and how that is filled.
