@@ -37,7 +37,7 @@ const RULES: &str = r#"firewall:
       address-list-timeout: 1h
     - { chain: input, protocol: udp, dst-port: 53, limit: "1/1d,1", action: accept, comment: first }
     - { chain: input, protocol: udp, dst-port: 53, action: drop, comment: rest }
-    - { chain: input, protocol: udp, dst-port: 54, limit: "1/1d,1", action: accept, comment: unused }
+    - { chain: input, protocol: udp, dst-port: 54, limit: "1/1d,1", action: accept, comment: spare }
     - { chain: input, protocol: udp, dst-port: 55, connection-limit: "1,32", action: drop }
     - chain: forward
       connection-state: "established,related"
@@ -192,7 +192,7 @@ fn explaining_changes_nothing_that_runs() {
         let out = explain(&lab, "lan", "udp 192.168.88.11 > 192.168.88.1:54");
         assert_eq!(
             decided(&out),
-            "unused",
+            "spare",
             "the limit is looked at, not taken from"
         );
         explain(&lab, "lan", "udp 192.168.88.13 > 192.168.88.1:7000");
