@@ -58,8 +58,12 @@ pub struct Case {
     pub story: Vec<String>,
     /// Tests in Rust, as `path/from/the/root.rs:function`.
     pub shown_by: Vec<String>,
-    /// What the refusal says, where the gateway does not have it yet. What would show it may stand
-    /// beside it already: then taking this line out is all that is left to do.
+    /// What the refusal says as long as the gateway does not have it. Once it is accepted, the rest
+    /// of the case has to show it; that it has come so far is in the table, which goes stale.
+    pub not_yet: Option<String>,
+    /// Tests in Rust that come with it: looked for once it is accepted.
+    pub once: Vec<String>,
+    /// What the refusal says of what is not to be had here at all.
     pub refused: Option<String>,
     /// Why it is refused for good, where it is.
     pub not_here: Option<String>,

@@ -143,6 +143,9 @@ fn a_case_that_is_not_so_fails() {
     let other = "{ name: src-port, filter: [ { chain: forward, action: drop } ], shown-by: [x] }";
     fails(other, "does not use the name");
     fails(&case("refused: no"), "is accepted");
+    fails(&case("not-yet: no"), "shows nothing");
+    let once = "not-yet: no, once: [\"mgmt/tests/vocabulary/main.rs:no_such_test\"]";
+    fails(&case(once), "no test");
     fails(
         &case("shown-by: [\"mgmt/tests/vocabulary/main.rs:no_such_test\"]"),
         "no test",

@@ -19,6 +19,12 @@ use turnpike_mgmt::words::Words;
 use super::case::Case;
 use super::elsewhere;
 
+/// Whether the gateway refuses what the case is about, as the case says it may.
+pub fn is_not_yet(case: &Case) -> bool {
+    let refusal = case.not_yet.as_ref().zip(load(case).err());
+    refusal.is_some_and(|(text, refusal)| refusal.contains(text.as_str()))
+}
+
 /// Shows what a case is to show, or says why it does not.
 pub fn play(case: &Case) -> Result<(), String> {
     if case.has_configuration() && !case.uses_the_name() {
@@ -27,16 +33,23 @@ pub fn play(case: &Case) -> Result<(), String> {
     for test in &case.shown_by {
         elsewhere::is_a_test(test)?;
     }
+    if is_not_yet(case) {
+        return Ok(());
+    }
+    for test in &case.once {
+        elsewhere::is_a_test(test)?;
+    }
     if let Some(text) = &case.refused {
         return match load(case) {
-            Ok(_) => Err("it is accepted now: take `refused` out, and show it".to_owned()),
+            Ok(_) => Err("it is accepted: show it".to_owned()),
             Err(refusal) if refusal.contains(text.as_str()) => Ok(()),
             Err(refusal) => Err(format!("it is refused in other words: {refusal}")),
         };
     }
     let by_packets = !case.matched.is_empty() || !case.unmatched.is_empty();
-    if !by_packets && case.story.is_empty() && case.tests.is_empty() && case.shown_by.is_empty() {
-        return Err("it shows nothing".to_owned());
+    let elsewhere = !case.shown_by.is_empty() || !case.once.is_empty();
+    if !by_packets && case.story.is_empty() && case.tests.is_empty() && !elsewhere {
+        return Err("it shows nothing, with packets or with the name of a test".to_owned());
     }
     if !case.has_configuration() {
         return Ok(());

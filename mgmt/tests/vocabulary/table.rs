@@ -6,6 +6,7 @@ use serde_yaml::{Mapping, Value};
 use turnpike_helpers::catalogue::{PROTOCOLS, SERVICES, Transport};
 
 use super::case::{Case, Group, words};
+use super::play::is_not_yet;
 
 const HEAD: &str = "# The vocabulary, name by name
 
@@ -71,7 +72,7 @@ fn shown(case: &Case) -> Shown {
     if let Some(why) = &case.not_here {
         return Shown::NotHere(why.clone());
     }
-    if case.refused.is_some() {
+    if is_not_yet(case) {
         return Shown::NotYet;
     }
     let mut by = Vec::new();
@@ -94,7 +95,8 @@ fn shown(case: &Case) -> Shown {
     if !case.tests.is_empty() {
         by.push(format!("{} tests in a configuration", case.tests.len()));
     }
-    by.extend(case.shown_by.iter().map(|test| format!("`{test}`")));
+    let elsewhere = case.shown_by.iter().chain(&case.once);
+    by.extend(elsewhere.map(|test| format!("`{test}`")));
     Shown::Here(by.join("; "))
 }
 
