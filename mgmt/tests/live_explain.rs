@@ -38,11 +38,16 @@ const RULES: &str = r#"firewall:
     - { chain: input, protocol: udp, dst-port: 53, limit: "1/1d,1", action: accept, comment: first }
     - { chain: input, protocol: udp, dst-port: 53, action: drop, comment: rest }
     - { chain: input, protocol: udp, dst-port: 54, limit: "1/1d,1", action: accept, comment: spare }
-    - { chain: input, protocol: udp, dst-port: 55, connection-limit: "1,32", action: drop }
     - chain: forward
       connection-state: "established,related"
       action: accept
       comment: known
+    - chain: forward
+      protocol: udp
+      dst-port: 53
+      connection-limit: "1,32"
+      action: drop
+      comment: many
     - { chain: forward, src-address-list: knocked, action: accept, comment: let-in }
     - { chain: forward, action: drop, comment: no }
 "#;
@@ -126,9 +131,9 @@ fn a_packet_of_a_live_connection_meets_it_in_either_direction_with_translation_a
     assert_eq!(decided(&back), "known");
     let text = back["text"].as_str().unwrap();
     assert!(text.contains("connection-mark dns"), "{text}");
-    assert!(text.contains("admitted by filter/forward/2"), "{text}");
+    assert!(text.contains("admitted by filter/forward/3"), "{text}");
     let kept = |out: &Value| out["standing"].as_str().unwrap().to_owned();
-    assert!(kept(&out).starts_with("its outcome is kept"), "{out}");
+    assert!(kept(&out).starts_with("its plan is kept"), "{out}");
     assert!(kept(&back).starts_with("nothing is kept"), "{back}");
     assert!(lab.ask(&["reload"]).status.success());
     let later = explain(&lab, "lan", "udp 192.168.88.10:5000 > 1.1.1.1:53");
@@ -148,6 +153,11 @@ fn members_of_lists_and_what_limits_have_left_are_as_they_are_now() {
     assert_eq!(decided(&knocked), "let-in");
     let other = explain(&lab, "lan", "tcp 192.168.88.11 > 9.9.9.9:22 syn");
     assert_eq!(decided(&other), "no");
+    // The one live connection counts for its host's second, and for nobody else's first.
+    let second = explain(&lab, "lan", "udp 192.168.88.10:5009 > 1.1.1.1:53");
+    assert_eq!(decided(&second), "many");
+    let first = explain(&lab, "lan", "udp 192.168.88.14:5009 > 1.1.1.1:53");
+    assert_eq!(decided(&first), "no");
     let used_up = explain(&lab, "lan", "udp 192.168.88.11 > 192.168.88.1:53");
     assert_eq!(decided(&used_up), "rest");
     let drops = lab.json(&["trace", "--drops", "--address", "192.168.88.12"]);
