@@ -73,7 +73,6 @@ pub fn explain_live(
     let connection = found.as_ref().map(|(worker, found)| row(*worker, found));
     let standing = found.as_ref().map(|(_, found)| standing(found.standing));
     let text = shown(
-        program,
         connection.as_ref(),
         standing.as_deref(),
         &explanation.to_string(),
@@ -126,12 +125,7 @@ fn standing(standing: Standing) -> String {
     }
 }
 
-fn shown(
-    program: &Program,
-    connection: Option<&Connection>,
-    standing: Option<&str>,
-    explanation: &str,
-) -> String {
+fn shown(connection: Option<&Connection>, standing: Option<&str>, explanation: &str) -> String {
     let mut text = String::new();
     match connection {
         Some(c) => {
