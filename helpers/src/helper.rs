@@ -21,6 +21,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use turnpike_conntrack::expect::{ChildLife, Class, Uses};
 use turnpike_conntrack::ids::{Direction, HelperId};
@@ -66,6 +67,11 @@ pub trait Desk {
 
     /// Takes back what was announced for this call and has not come yet.
     fn withdraw(&mut self, call: Call);
+
+    /// Asks that the control connection itself is not forgotten for this long, counted from now,
+    /// however quiet it is: a registration has been made on it that holds as long, and what was
+    /// announced ends with its control connection. The latest word counts.
+    fn keep(&mut self, at_least: Duration);
 
     /// Replaces a part of the bytes being read. Ranges come in order, do not overlap, and lie in
     /// what the helper is done with when it returns.

@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
+use std::time::Duration;
 
 use turnpike_conntrack::ids::Direction;
 
@@ -32,6 +33,8 @@ pub struct TestDesk {
     pub announced: Vec<Announced>,
     /// What every announcement is answered with, if not with an endpoint.
     pub refuse: Option<Refusal>,
+    /// How long the control connection is to be kept, if that was asked for.
+    pub kept: Option<Duration>,
     edits: Vec<(Range<usize>, Vec<u8>)>,
 }
 
@@ -43,6 +46,7 @@ impl TestDesk {
             next_port: 40_000,
             announced: Vec::new(),
             refuse: None,
+            kept: None,
             edits: Vec::new(),
         }
     }
@@ -103,6 +107,10 @@ impl Desk for TestDesk {
 
     fn withdraw(&mut self, call: Call) {
         self.announced.retain(|a| a.wanted.call != call);
+    }
+
+    fn keep(&mut self, at_least: Duration) {
+        self.kept = Some(at_least);
     }
 
     fn replace(&mut self, range: Range<usize>, with: &[u8]) {
