@@ -165,7 +165,9 @@ pub struct Wanted {
     pub ports: Ports,
     /// Who may open it.
     pub opener: Opener,
-    /// For GRE, the call identifier that the listener's own packets carry, as it sends it.
+    /// For GRE, the call identifier that the listener's own packets carry, as it sends it. `None`
+    /// while the other side has not named it: the listener's identifier is given out, and nothing
+    /// is let in before it is announced again with one.
     pub answers_to: Option<u16>,
     /// How often it is met.
     pub uses: Uses,

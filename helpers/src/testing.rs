@@ -161,14 +161,9 @@ impl<H: Helper> Dialogue<H> {
         let read = match self.helper.read(from, &unread, &mut self.desk) {
             Progress::Read(read) => read,
             Progress::Leave => {
+                // What the other side has waiting goes with the next that it says.
                 self.left = true;
-                let mut arrived = std::mem::take(&mut self.waiting[from.flip().index()]);
-                assert!(
-                    arrived.is_empty(),
-                    "the other side's bytes are still waiting"
-                );
-                arrived.append(&mut unread);
-                return Ok(arrived);
+                return Ok(unread);
             }
             Progress::Refuse(refusal) => return Err(refusal),
         };
@@ -189,6 +184,29 @@ impl<H: Helper> Dialogue<H> {
         }
         arrived.extend_from_slice(&unread[at..]);
         Ok(arrived)
+    }
+
+    /// Both sides take turns, and what they say comes in pieces of these lengths, over and over;
+    /// what has arrived from each in the end. What is refused arrives nowhere.
+    pub fn converse<B: AsRef<[u8]>>(
+        &mut self,
+        turns: &[(Direction, B)],
+        lengths: &[usize],
+    ) -> [Vec<u8>; 2] {
+        let mut arrived = [Vec::new(), Vec::new()];
+        let mut lengths = lengths.iter().cycle();
+        for (from, said) in turns {
+            let mut rest = said.as_ref();
+            while !rest.is_empty() {
+                let length = lengths.next().map_or(rest.len(), |length| *length);
+                let (piece, behind) = rest.split_at(length.clamp(1, rest.len()));
+                rest = behind;
+                if let Ok(mut bytes) = self.say(*from, piece) {
+                    arrived[from.index()].append(&mut bytes);
+                }
+            }
+        }
+        arrived
     }
 }
 
