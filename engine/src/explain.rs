@@ -171,7 +171,7 @@ impl Explainer {
         let setup = WorkerSetup {
             id: WORKER,
             program: Arc::clone(&program),
-            conntrack: Conntrack::new(WORKER, capacity, KEY, shared),
+            conntrack: Conntrack::new(WORKER, capacity, KEY, Arc::clone(&shared)),
             counters: Arc::default(),
             neighbours: Neighbours::Assume(MADE_UP_MAC),
             keep: Keep::Nothing,
@@ -183,6 +183,7 @@ impl Explainer {
             counters: Arc::<WorkerCounters>::default(),
             workers: 1,
             seed: 1,
+            shared,
         };
         Self {
             worker: Worker::new(setup, follower.clone()),

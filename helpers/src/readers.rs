@@ -1,5 +1,7 @@
 //! Which helper reads what: the one place where readers are made.
 
+use std::time::Duration;
+
 use turnpike_conntrack::tuple::Proto;
 
 use crate::ftp::Ftp;
@@ -7,8 +9,22 @@ use crate::helper::{Helper, Reader};
 use crate::tftp::Tftp;
 
 /// What configuration says of helpers, as far as readers ask.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Options {}
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Options {
+    /// `sip-direct-media`: media go between the two ends of the signalling only.
+    pub sip_direct_media: bool,
+    /// `sip-timeout`: for how long a registration is remembered.
+    pub sip_timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            sip_direct_media: true,
+            sip_timeout: Duration::from_secs(3_600),
+        }
+    }
+}
 
 impl Reader {
     /// A reader at the start of a connection; `None` for a protocol that cannot be read yet.

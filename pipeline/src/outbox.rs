@@ -1,10 +1,14 @@
 //! What a worker hands to the engine after a burst, and what comes back from the slow path.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::expect::MasterId;
+use turnpike_conntrack::ids::{Direction, WorkerId};
+use turnpike_helpers::helper::{Reader, Session};
 
 use crate::counters::PuntCause;
+use crate::helping::shift::Shifts;
 use crate::ids::{IfaceId, Mac, PortId};
 use crate::log::LogEvent;
 use crate::opening::AnyOpening;
@@ -103,6 +107,20 @@ pub struct Punt<B> {
     pub from: WorkerId,
     /// What is wanted.
     pub kind: PuntKind,
+    /// What comes with [`PuntKind::Read`].
+    pub control: Option<ToBeRead>,
+}
+
+impl<B> Punt<B> {
+    /// A packet of this worker for which this is wanted.
+    pub const fn new(buf: B, from: WorkerId, kind: PuntKind) -> Self {
+        Self {
+            buf,
+            from,
+            kind,
+            control: None,
+        }
+    }
 }
 
 /// What the slow path is asked for.
@@ -125,6 +143,23 @@ pub enum PuntKind {
     Error(IfaceId, ErrorKind),
     /// The packet, already counted as rejected, deserves this answer.
     Reject(IfaceId, RejectWith),
+    /// Have this finished packet of a control connection read by its helper, then send it on.
+    Read,
+}
+
+/// A finished packet of a control connection, and what its helper has to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToBeRead {
+    /// Its connection.
+    pub master: MasterId,
+    /// Who reads it.
+    pub reader: Reader,
+    /// Its direction.
+    pub from: Direction,
+    /// How both sides know the connection.
+    pub session: Session,
+    /// Where it goes: the interface, and the neighbour on its link.
+    pub way: (IfaceId, IpAddr),
 }
 
 impl PuntKind {
@@ -137,7 +172,8 @@ impl PuntKind {
             | Self::Reassemble(_)
             | Self::Resolve(..)
             | Self::Local(_)
-            | Self::Fragment(..) => false,
+            | Self::Fragment(..)
+            | Self::Read => false,
         }
     }
 }
@@ -154,6 +190,7 @@ impl PuntKind {
             Self::Fragment(..) => PuntCause::Fragment,
             Self::Error(..) => PuntCause::IcmpError,
             Self::Reject(..) => PuntCause::Reject,
+            Self::Read => PuntCause::Helper,
         }
     }
 }
@@ -188,6 +225,21 @@ pub enum FromSlowPath<B> {
     Output(B),
     /// A packet made here about a refused one, to enter at `output` as related, untranslated.
     Notice(B),
+    /// A packet of a control connection, read and finished, for a neighbour on an interface's link.
+    Read((IfaceId, IpAddr), B),
+    /// News of a control connection, to be heard before the packets behind it are sent.
+    Control(MasterId, ControlNews),
+}
+
+/// What a helper's reading means for the worker that owns the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlNews {
+    /// Its sequence numbers are shifted like this from now on.
+    Shifted(Box<Shifts>),
+    /// Nobody reads it any more; its numbers go on being shifted.
+    Unread,
+    /// It may stay idle for so long.
+    Keep(Duration),
 }
 
 /// News of a neighbour.

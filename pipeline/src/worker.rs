@@ -19,6 +19,7 @@ use crate::buffer::Buffer;
 use crate::burst::{BURST_MAX, Burst, Meta, OpeningId, Origin};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
+use crate::helping::copies::Copies;
 use crate::ids::{IfaceId, PortId};
 use crate::log::Budget;
 use crate::masquerade::{Sweep, addresses_went};
@@ -39,6 +40,9 @@ use crate::witness::{End, Ending, Waypoint, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
 const EXPIRE_BUDGET: usize = 256;
+
+/// With how many fix-ups of sequence numbers those of ended connections are first looked for.
+const SHIFTS_SWEPT_AT: usize = 256;
 
 /// What a worker is made from.
 #[derive(Debug)]
@@ -98,6 +102,10 @@ pub struct Core<W> {
     swept_members: usize,
     pub(crate) counting: Counting,
     pub(crate) hellos: Hellos,
+    /// How numbers of connections are shifted whose length a helper has changed.
+    pub(crate) shifts: Copies,
+    /// With how many of them those of ended connections are looked for.
+    shifts_swept_at: usize,
     pub(crate) witness: W,
 }
 
@@ -145,6 +153,14 @@ impl<W> Core<W> {
         let members = self.program.lists.members();
         let from = self.swept_members;
         self.swept_members = members.sweep(from, EXPIRE_BUDGET, self.now, |_| true);
+    }
+
+    /// Forgets fix-ups of connections that have ended, once there are many.
+    fn sweep_shifts(&mut self) {
+        if self.shifts.len() >= self.shifts_swept_at {
+            self.shifts.sweep(&self.conntrack);
+            self.shifts_swept_at = SHIFTS_SWEPT_AT.max(2 * self.shifts.len());
+        }
     }
 
     /// What another worker decided of the connection that a packet opens.
@@ -252,6 +268,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             swept_members: 0,
             counting: Counting::default(),
             hellos,
+            shifts: Copies::default(),
+            shifts_swept_at: SHIFTS_SWEPT_AT,
             witness,
         };
         core.provide_meters();
@@ -341,6 +359,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             FromSlowPath::Notice(buf) => {
                 stages::admit::own(core, &mut self.burst, buf, Origin::Notice, None);
             }
+            FromSlowPath::Read(way, buf) => stages::control::resume(core, way, buf, out),
+            FromSlowPath::Control(master, news) => stages::control::hear(core, master, &news),
         }
         self.run(out);
     }
@@ -360,6 +380,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         stages::outcome::run::<V6, B, W>(core, burst, out);
         stages::judge::run(core, burst, out);
         stages::rewrite::run(core, burst, out);
+        stages::control::run(core, burst, out);
         stages::link::run(core, burst, out);
     }
 
@@ -389,6 +410,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         self.sweep(now);
         self.core.conntrack.sweep_expectations(now, EXPIRE_BUDGET);
         self.core.sweep_members();
+        self.core.sweep_shifts();
         self.fold();
     }
 

@@ -401,6 +401,7 @@ impl Crew {
             counters: Arc::clone(&handle.counters),
             workers,
             seed: common.keys.answers,
+            shared: Arc::clone(&common.shared),
         };
         let subscription = Subscription::new(&common.publisher, usize::from(workers));
         let counters = Arc::clone(&handle.counters);
@@ -419,6 +420,7 @@ impl Crew {
             idle: Idle::new(idle),
             out: SlowOutbox::default(),
             waiting: Default::default(),
+            control_news: Default::default(),
         };
         let berth = Berth {
             name: "tp-slow-path".to_owned(),

@@ -14,6 +14,7 @@ mod names;
 pub(crate) mod port;
 mod routes;
 pub(crate) mod section;
+mod service_ports;
 pub mod services;
 pub mod tests;
 mod timezone;
@@ -54,13 +55,9 @@ const FILE: Keys = Keys {
         "engine",
         "tests",
         "timezone",
-    ],
-    later: &[
-        "layer7-protocols",
         "service-ports",
-        "routing-tables",
-        "routing-rules",
     ],
+    later: &["layer7-protocols", "routing-tables", "routing-rules"],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
         ("nat", "it belongs under `firewall:`"),
@@ -288,6 +285,7 @@ fn decode(
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
         },
+        service_ports: service_ports::decode(file.field("service-ports"), problems),
         zone,
         marks: names.marks,
         raw: tables.raw,

@@ -5,6 +5,7 @@
 //! has been is folded into one number, so that a stream of any length is followed, over the wrap.
 
 use arrayvec::ArrayVec;
+use turnpike_conntrack::ids::Direction;
 
 /// Replacements of one direction that can be unacknowledged at a time.
 pub const REPLACED_MAX: usize = 16;
@@ -142,6 +143,22 @@ impl Shift {
 /// The fix-ups of both directions of a connection, original first.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Shifts(pub [Shift; 2]);
+
+impl Shifts {
+    /// That of a packet's own direction, and that of the one it acknowledges.
+    pub const fn seen_from(&self, from: Direction) -> [&Shift; 2] {
+        let Self([original, reply]) = self;
+        match from {
+            Direction::Original => [original, reply],
+            Direction::Reply => [reply, original],
+        }
+    }
+
+    /// Whether no number differs.
+    pub fn are_none(&self) -> bool {
+        self.0.iter().all(Shift::is_none)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ mod headers;
 mod matchers;
 mod payload;
 mod rates;
+mod service_ports;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -35,6 +36,7 @@ pub use matchers::{
 };
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
+pub use service_ports::{ServicePort, ServicePorts, WhenFull};
 
 /// Everything a program is compiled from.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -52,6 +54,8 @@ pub struct Policy {
     pub marks: Vec<String>,
     /// Connection tracking.
     pub tracking: Tracking,
+    /// The helpers.
+    pub service_ports: ServicePorts,
     /// The time zone that rules tell the time in.
     pub zone: Zone,
     /// The raw table.

@@ -137,6 +137,7 @@ impl Sim {
             counters: Arc::clone(&slow_counters),
             workers,
             seed: 1,
+            shared: Arc::clone(&shared),
         };
         Self {
             workers: (0..workers).map(make).collect(),
@@ -186,6 +187,11 @@ impl Sim {
 
     /// Publishes another policy, as a reload does.
     pub fn reload(&mut self, policy: &Policy) {
+        self.reload_and_see(policy);
+    }
+
+    /// The same; what is sent because of it.
+    pub fn reload_and_see(&mut self, policy: &Policy) -> Vec<(PortId, Vec<u8>)> {
         let workers = u8::try_from(self.workers.len()).unwrap();
         let program = Arc::new(compile(policy, workers, Some(&self.program)));
         for worker in &mut self.workers {
@@ -195,13 +201,19 @@ impl Sim {
         self.slow.adopt(Arc::clone(&program), self.now, &mut out);
         self.program = program;
         self.deliver(out);
-        self.sent.clear();
+        std::mem::take(&mut self.sent)
     }
 
     /// How the last injected packet ended, the latest word on it.
     pub fn last_end(&mut self) -> End {
         let token = self.next_token;
         self.ends_of(token).pop().expect("the packet has ended")
+    }
+
+    /// How the last injected packet ended first: held, if it was.
+    pub fn first_end(&mut self) -> End {
+        let token = self.next_token;
+        *self.ends_of(token).first().expect("the packet has ended")
     }
 
     /// Every end of the packet with this token: a held one has two.
