@@ -135,19 +135,14 @@ impl SlowPathLoop {
                 self.waiting.remove(&(worker, news.interface, news.address));
             }
             let behind = self.control_news.iter().any(|(to, _)| *to == worker);
-            let message = match message {
-                FromSlowPath::Control(master, news) if behind => {
-                    let news = FromSlowPath::Control(master, news);
-                    self.control_news.push_back((worker, news));
-                    continue;
-                }
-                FromSlowPath::Read(_, buf) if behind => {
-                    self.counters.dropped(DropReason::ReturnRingFull).add(1);
-                    drop(buf);
-                    continue;
-                }
-                message => message,
-            };
+            if behind && let FromSlowPath::Control(..) = &message {
+                self.control_news.push_back((worker, message));
+                continue;
+            }
+            if behind && let FromSlowPath::Read(..) = &message {
+                self.counters.dropped(DropReason::ReturnRingFull).add(1);
+                continue;
+            }
             match ring.push(message) {
                 Ok(()) => {}
                 Err(FromSlowPath::Control(master, news)) => {

@@ -251,6 +251,8 @@ pub struct HelperCounters {
     pub rewrites: Counter,
     /// Announcements that were refused, for any reason.
     pub refused: Counter,
+    /// Packets that went on unread, because the slow path had no room and policy said so.
+    pub unread: Counter,
     /// Control connections that turned out to be none of its own, or that it could not read on.
     pub left: Counter,
 }

@@ -25,7 +25,7 @@ use crate::log::Budget;
 use crate::masquerade::{Sweep, addresses_went};
 use crate::nexthop::{Neighbours, NextHops};
 use crate::opening::AnyOpening;
-use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
+use crate::outbox::{Found, FromSlowPath, Handover, Outbox, Punt};
 use crate::outcome::{OUTCOMES_MAX, Outcomes};
 use crate::packet::quoted::connection_key;
 use crate::plans::{PLANS_MAX, Plans};
@@ -363,6 +363,21 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             FromSlowPath::Control(master, news) => stages::control::hear(core, master, &news),
         }
         self.run(out);
+    }
+
+    /// Takes back a packet of a control connection for which the slow path has no room: it goes on
+    /// unread, if its helper's policy and what it is allow that.
+    ///
+    /// # Errors
+    /// The packet, which is to be dropped.
+    pub fn pass_unread(&mut self, punt: Punt<B>, out: &mut Outbox<B>) -> Result<(), B> {
+        match punt.control {
+            Some(wanted) if stages::control::may_pass(&self.core, &wanted, &punt.buf) => {
+                stages::control::resume(&mut self.core, wanted.way, punt.buf, out);
+                Ok(())
+            }
+            Some(_) | None => Err(punt.buf),
+        }
     }
 
     /// The stages, in order. Each says in its own file what it reads, what it writes and why it

@@ -12,7 +12,7 @@ use turnpike_pipeline::ids::PortId;
 use turnpike_pipeline::packet::craft::{Craft, TcpSpec};
 use turnpike_pipeline::packet::parse::inspect;
 use turnpike_pipeline::policy::{
-    Action, AddressRange, Matchers, Policy, PortRange, ServicePorts, Translation,
+    Action, AddressRange, Matchers, Policy, PortRange, ServicePorts, Translation, WhenFull,
 };
 use turnpike_pipeline::witness::Ending;
 
@@ -691,4 +691,39 @@ fn rewrites_are_remembered_before_and_after() {
     let counters = &sim.slow_counters.helpers[0];
     let counts = [&counters.sessions, &counters.announced, &counters.rewrites];
     assert_eq!(counts.map(|c| c.read()), [1, 1, 1]);
+}
+
+#[test]
+fn while_the_slow_path_has_no_room_only_what_needs_no_change_passes_and_only_if_asked() {
+    let pass = |policy: &mut Policy| policy.service_ports.helpers[0].when_full = WhenFull::Pass;
+    // Whether something comes out, of a bare acknowledgement and of a line.
+    let tried = |mut policy: Policy, asked: bool| {
+        if asked {
+            pass(&mut policy);
+        }
+        let mut sim = Sim::new(&policy, 1);
+        let (mut client, _) = session(&mut sim);
+        sim.ring_full = true;
+        let bare = client.ack(&mut sim).len();
+        let line = client.say(&mut sim, "NOOP\r\n").len();
+        assert_eq!(sim.last_end().reason, Some(DropReason::SlowPathRingFull));
+        sim.ring_full = false;
+        client.next -= 6;
+        assert_eq!(
+            client.say(&mut sim, "NOOP\r\n").len(),
+            1,
+            "it goes on where it was"
+        );
+        balanced(&sim);
+        (bare, line)
+    };
+    let mut plain = open_policy();
+    guard(&mut plain);
+    assert_eq!(tried(plain.clone(), false), (0, 0));
+    assert_eq!(
+        tried(plain, true),
+        (1, 0),
+        "nothing of it has to be changed"
+    );
+    assert_eq!(tried(policy(), true), (0, 0), "it is translated");
 }

@@ -374,6 +374,7 @@ impl Crew {
             clock,
             idle: Idle::new(idle),
             out: Outbox::default(),
+            unread: Outbox::default(),
             teller: Teller::default(),
         };
         self.berth(Berth::of_worker(id, core, eal), build, WorkerLoop::run)?;

@@ -42,6 +42,7 @@ pub fn router(gateway: Gateway) -> Router {
             post(lists::add).delete(lists::remove),
         )
         .route("/v1/drops", get(drops::list))
+        .route("/v1/helpers", get(helpers))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics_text))
         .fallback(not_found)
@@ -113,6 +114,10 @@ async fn status(State(gateway): State<Gateway>) -> impl IntoResponse {
 
 async fn config(State(gateway): State<Gateway>) -> impl IntoResponse {
     answer(gateway, |g| g.config()).await
+}
+
+async fn helpers(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| g.helpers()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -225,7 +230,7 @@ async fn not_found() -> Failure {
         StatusCode::NOT_FOUND,
         "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
          /v1/connections/count /v1/events /v1/rules /v1/lists /v1/lists/NAME/entries /v1/drops \
-         /v1/log and /metrics",
+         /v1/helpers /v1/log and /metrics",
     )
 }
 

@@ -132,10 +132,14 @@ fn ports(node: &Node, problems: &mut Problems) -> Option<Vec<u16>> {
         .iter()
         .map(|(first, last)| usize::from(last - first) + 1)
         .sum();
-    if count > PORTS_MAX || set.contains(0) {
+    if set.contains(0) {
+        problems.error(node.span, "there is no port 0; write one from 1 to 65535");
+        return None;
+    }
+    if count > PORTS_MAX {
         let message = format!(
-            "a helper has 1 to {PORTS_MAX} ports from 1 to 65535, and here are {count}; write \
-             those of the servers that are meant"
+            "a helper has {PORTS_MAX} ports at most, and here are {count}; write those of the \
+             servers that are meant"
         );
         problems.error(node.span, message);
         return None;

@@ -132,7 +132,7 @@ impl Stream {
         &self.kept
     }
 
-    /// Whether no more can be held, so that nothing may be changed before something is acknowledged.
+    /// Whether no more can be held: nothing may be changed before something is acknowledged.
     pub fn is_crowded(&self) -> bool {
         let bytes: usize = self.patches.iter().map(|patch| patch.new.len()).sum();
         self.shift.is_full() || self.patches.len() >= PATCHES_MAX || bytes > PATCH_BYTES_MAX

@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use turnpike_conntrack::expect::MasterId;
 use turnpike_conntrack::ids::FlowRef;
-use turnpike_conntrack::segment::{ACK, L4, SYN, Segment};
+use turnpike_conntrack::segment::{ACK, FIN, L4, RST, SYN, Segment};
 use turnpike_conntrack::table::Attention;
 use turnpike_conntrack::tuple::{Address, Port, Proto, Tuple, TuplePair, V4, V6};
 use turnpike_helpers::helper::{Reader, Seen, Session, Transport};
@@ -22,6 +22,8 @@ use crate::ids::IfaceId;
 use crate::nexthop::Lookup;
 use crate::outbox::{ControlNews, Outbox, Punt, PuntKind, ToBeRead};
 use crate::packet::numbers::{Numbers, set_numbers, set_selective};
+use crate::packet::parse::{Tcp, inspect};
+use crate::policy::WhenFull;
 use crate::stages::family::Stack;
 use crate::stages::fate::end_of;
 use crate::stages::{link, transmit};
@@ -211,6 +213,37 @@ pub fn resume<B: Buffer, W: Witness<B>>(
             transmit::punt(core, Punt::new(buf, from, kind), out);
         }
     }
+}
+
+/// Whether a packet may go on unread: it is of a connection that nothing translates and whose
+/// numbers are the same on both sides, so that nothing in it could have to be changed, and it does
+/// not belong to what is read of a stream. Counts it if it may.
+pub fn may_pass<B: Buffer, W>(core: &Core<W>, wanted: &ToBeRead, buf: &B) -> bool {
+    let ports = &core.program.service_ports;
+    let asked = ports.of(wanted.reader).map(|helper| helper.when_full) == Some(WhenFull::Pass);
+    let Session { client, server, .. } = &wanted.session;
+    let plain = (client.own, client.peer) == (server.peer, server.own);
+    let shifted = |attention: Attention| attention.is_shifted();
+    let (v4, v6) = (&core.conntrack.v4, &core.conntrack.v6);
+    let is_shifted = v4
+        .named(wanted.master)
+        .is_some_and(|id| shifted(v4.attention(id)))
+        || v6
+            .named(wanted.master)
+            .is_some_and(|id| shifted(v6.attention(id)));
+    let unread = inspect(buf.head(), buf.frame_len()).is_ok_and(|parsed| {
+        let nothing = |tcp: Tcp| parsed.payload_len() == 0 && tcp.flags & (SYN | FIN | RST) == 0;
+        parsed.tcp().is_none_or(nothing)
+    });
+    let passes = asked && plain && !is_shifted && unread;
+    if passes {
+        let number = wanted.reader.helper_id().map_or(1, |id| id.number());
+        let at = usize::from(number).saturating_sub(1);
+        if let Some(counters) = core.counters.helpers.get(at) {
+            counters.unread.add(1);
+        }
+    }
+    passes
 }
 
 /// Hears what a helper's reading means for a connection.

@@ -23,6 +23,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
 use turnpike_pipeline::counters::WorkerCounters;
+use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{IfaceId, Mac, PortId, RuleId};
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::log::LogEvent;
@@ -82,6 +83,8 @@ pub struct Sim {
     pub now: Tick,
     pub sent: Vec<(PortId, Vec<u8>)>,
     pub logged: Vec<LogEvent>,
+    /// Whether the ring to the slow path has no room.
+    pub ring_full: bool,
     next_token: u64,
 }
 
@@ -150,6 +153,7 @@ impl Sim {
             now: Tick::from_secs(1),
             sent: Vec::new(),
             logged: Vec::new(),
+            ring_full: false,
             next_token: 0,
         }
     }
@@ -288,6 +292,15 @@ impl Sim {
             self.hand_over(owner, handover);
         }
         for punt in punts {
+            if self.ring_full {
+                let worker = &mut self.workers[usize::from(from.0)];
+                let mut unread = Outbox::default();
+                if let Err(buf) = worker.pass_unread(punt, &mut unread) {
+                    worker.count_drop(buf, DropReason::SlowPathRingFull);
+                }
+                self.settle(from, &mut unread);
+                continue;
+            }
             let mut slow_out = SlowOutbox::default();
             self.slow.handle(punt, self.now, &mut slow_out);
             self.deliver(slow_out);

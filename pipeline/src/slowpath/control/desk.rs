@@ -1,9 +1,9 @@
 //! The gateway's side of a helper's desk: ports and expectations for what helpers announce.
 //!
-//! What a sender names in its own terms becomes an endpoint that the receiver can reach: the address
-//! by which the receiver knows the sender, and the same port, or another of the same parity where
-//! that one is another's. A pinhole is for the sender's own address alone, and never below port
-//! 1024. It is made whether anything is translated or not.
+//! What a sender names in its own terms becomes an endpoint that the receiver can reach: the
+//! address by which the receiver knows the sender, and the same port, or another of the same parity
+//! where that one is another's. A pinhole is for the sender's own address alone, and never below
+//! port 1024. It is made whether anything is translated or not.
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;

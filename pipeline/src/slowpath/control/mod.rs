@@ -3,11 +3,13 @@
 //!
 //! What a packet announces is in the table of expectations when it is sent on, because the sending
 //! comes after it. What a helper changes is made to fit again: numbers, lengths, checksums and the
-//! largest packet. A packet that comes too early waits here for those before it, and counts as held.
+//! largest packet. A packet that comes too early waits here for those before it, and is held.
 
 mod desk;
 mod record;
 mod segments;
+mod sending;
+mod tending;
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,28 +17,24 @@ use std::time::Duration;
 use hashbrown::HashMap;
 use turnpike_conntrack::expect::MasterId;
 use turnpike_conntrack::ids::{Direction, WorkerId};
-use turnpike_conntrack::segment::{ACK, PSH, SYN};
+use turnpike_conntrack::segment::{ACK, SYN};
 use turnpike_conntrack::time::Tick;
-use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::helper::{Helper, Progress, Reader, Session, Transport};
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::counters::HelperCounters;
 use crate::drops::DropReason;
 use crate::helping::shift::Shifts;
-use crate::helping::stream::Piece;
 use crate::helping::talk::{Collecting, Reaction, Segment, Step, Talk, Why, edited};
 use crate::ids::IfaceId;
 use crate::outbox::{ControlNews, FromSlowPath, ToBeRead};
-use crate::packet::numbers::{Numbers, set_numbers};
-use crate::packet::parse::{Net, Parsed, inspect};
-use crate::program::Program;
+use crate::packet::parse::{Parsed, inspect};
 use crate::slowpath::{SlowOutbox, SlowPath};
 use crate::witness::{End, Ending, Witness};
 
 use desk::{GatewayDesk, Known};
 use record::Record;
-use segments::{Headers, Made, flags_of};
+use segments::Headers;
 
 pub use record::{RECORDED_MAX, Rewrite};
 
@@ -46,19 +44,6 @@ pub const CONTROLS_MAX: usize = 16_384;
 pub const EARLY_MAX: usize = 32;
 /// See [`EARLY_MAX`].
 pub const EARLY_IN_ALL_MAX: usize = 4_096;
-/// How often connections that have ended are looked for.
-const SWEEP_EVERY: Duration = Duration::from_secs(1);
-/// How often what only the gateway has is sent before it is given up.
-const SENT_AGAIN_MAX: u8 = 8;
-/// A packet of this size goes through everywhere (RFC 791, RFC 8200): what replaces a shorter one
-/// may be as long.
-const fn passes_everywhere(net: Net) -> usize {
-    match net {
-        Net::V4 | Net::Arp => 576,
-        Net::V6 => 1_280,
-    }
-}
-
 /// Every control connection that is read.
 #[derive(Debug)]
 pub(super) struct Controls<B> {
@@ -379,143 +364,6 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         }
     }
 
-    /// Sends a packet on as it is but for its numbers.
-    fn pass(
-        &self,
-        control: &Control<P::Buf>,
-        mut packet: Packet<P::Buf>,
-        seq: u32,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let Some(last) = control.last(packet.from) else {
-            return;
-        };
-        if let Some(tcp) = packet.parsed.tcp() {
-            let ack = raised(control, packet.from, tcp.flags, tcp.ack);
-            if (seq, ack) != (tcp.seq, tcp.ack) {
-                set_numbers(packet.buf.head_mut(), &packet.parsed, Numbers { seq, ack });
-            }
-        }
-        let message = FromSlowPath::Read(last.way, packet.buf);
-        out.to_worker.push((control.worker, message));
-    }
-
-    /// Sends a piece of a stream in the place of a packet.
-    fn replace(
-        &mut self,
-        control: &Control<P::Buf>,
-        packet: Packet<P::Buf>,
-        piece: &Piece,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let (Some(last), Some(tcp)) = (control.last(packet.from), packet.parsed.tcp()) else {
-            return;
-        };
-        let last = Last {
-            headers: Headers::of(packet.buf.head(), &packet.parsed),
-            ..last.clone()
-        };
-        let made = Made {
-            seq: piece.seq,
-            ack: raised(control, packet.from, tcp.flags, tcp.ack),
-            flags: tcp.flags,
-        };
-        self.send_segments(control.worker, &last, made, &piece.bytes, out);
-        self.end_as_sent(packet.buf, last.way.0);
-    }
-
-    /// The end of a packet in whose place others have gone out.
-    fn end_as_sent(&mut self, buf: P::Buf, interface: IfaceId) {
-        let end = End {
-            out: Some(interface),
-            ..End::bare(Ending::Accept, None)
-        };
-        self.witness.end(&buf, &end);
-        self.consumed(buf);
-    }
-
-    /// Sends a piece of a stream that no packet has brought just now.
-    fn send_piece(
-        &mut self,
-        control: &Control<P::Buf>,
-        from: Direction,
-        piece: &Piece,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let Some(last) = control.last(from).cloned() else {
-            return;
-        };
-        let flags = ACK | PSH;
-        let made = Made {
-            seq: piece.seq,
-            ack: raised(control, from, flags, last.ack),
-            flags,
-        };
-        self.send_segments(control.worker, &last, made, &piece.bytes, out);
-    }
-
-    /// Sends bytes in as many segments as it takes for them to pass.
-    fn send_segments(
-        &mut self,
-        worker: WorkerId,
-        last: &Last,
-        made: Made,
-        bytes: &[u8],
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let parsed = last.headers.parsed();
-        let came = usize::try_from(parsed.ip_len).unwrap_or(usize::MAX);
-        let mtu = self
-            .program
-            .interfaces
-            .find(last.way.0)
-            .map(|i| usize::from(i.mtu));
-        let longest = came.max(passes_everywhere(parsed.net));
-        let longest = mtu.map_or(longest, |mtu| longest.min(mtu));
-        let room = last.headers.room(longest).max(1);
-        let mut at = 0;
-        loop {
-            let end = bytes.len().min(at + room);
-            let offset = u32::try_from(at).unwrap_or(u32::MAX);
-            let one = Made {
-                seq: made.seq.wrapping_add(offset),
-                flags: flags_of(made.flags, at == 0, end == bytes.len()),
-                ..made
-            };
-            let part = bytes.get(at..end).unwrap_or_default();
-            last.headers.segment(&mut self.frame, one, part);
-            self.send(worker, |buf| FromSlowPath::Read(last.way, buf), out);
-            at = end;
-            if at == bytes.len() {
-                return;
-            }
-        }
-    }
-
-    /// Tells a sender in its receiver's name that everything it has sent has come.
-    fn acknowledge(
-        &mut self,
-        control: &Control<P::Buf>,
-        from: Direction,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let (Some(talk), Some(back), Some(to)) = (
-            control.talk(),
-            control.last(from.flip()).cloned(),
-            control.last(from),
-        ) else {
-            return;
-        };
-        let made = Made {
-            seq: talk.answer(from),
-            ack: talk.next(from),
-            flags: ACK,
-        };
-        back.headers
-            .acknowledgement(&mut self.frame, made, &to.headers);
-        self.send(control.worker, |buf| FromSlowPath::Read(back.way, buf), out);
-    }
-
     /// Keeps a packet until those before it have come.
     fn wait(&mut self, control: &mut Control<P::Buf>, packet: Packet<P::Buf>) {
         let Packet { from, buf, parsed } = packet;
@@ -588,126 +436,6 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         self.keep(master, control.worker, keep, out);
     }
 
-    fn replace_datagram(
-        &mut self,
-        control: &Control<P::Buf>,
-        packet: Packet<P::Buf>,
-        payload: &[u8],
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        let Some(way) = control.last(packet.from).map(|last| last.way) else {
-            return;
-        };
-        let headers = Headers::of(packet.buf.head(), &packet.parsed);
-        if headers.datagram(&mut self.frame, payload).is_none() {
-            return self.drop_packet(packet.buf, DropReason::HelperRefused);
-        }
-        self.send(control.worker, |buf| FromSlowPath::Read(way, buf), out);
-        self.end_as_sent(packet.buf, way.0);
-    }
-
-    /// Lets go of a connection that nobody reads any more and of which nothing is held.
-    fn release(
-        &self,
-        master: MasterId,
-        control: &mut Control<P::Buf>,
-        out: &mut SlowOutbox<P::Buf>,
-    ) {
-        if !control.unread && control.is_released() {
-            control.unread = true;
-            let counters = self.helper_counters(control.reader);
-            counters.left.add(1);
-            counters
-                .reading
-                .set(counters.reading.read().saturating_sub(1));
-            let message = FromSlowPath::Control(master, ControlNews::Unread);
-            out.to_worker.push((control.worker, message));
-        }
-    }
-
-    /// Looks after all control connections, now and then: those that have ended are forgotten, and
-    /// what only the gateway has is sent again.
-    pub(super) fn tend_controls(&mut self, out: &mut SlowOutbox<P::Buf>) {
-        if self.controls.swept.after(SWEEP_EVERY) > self.now {
-            return;
-        }
-        self.controls.swept = self.now;
-        let mut open = std::mem::take(&mut self.controls.open);
-        open.retain(|master, control| {
-            let lives = self.shared.expectations.connection(*master).is_some();
-            if lives {
-                self.send_again(control, out);
-            } else {
-                self.forget(control);
-            }
-            lives
-        });
-        self.controls.open = open;
-        self.count_held();
-    }
-
-    fn forget(&mut self, control: &mut Control<P::Buf>) {
-        if !control.unread {
-            let counters = self.helper_counters(control.reader);
-            counters
-                .reading
-                .set(counters.reading.read().saturating_sub(1));
-        }
-        for early in control.early.drain(..) {
-            self.controls.early -= 1;
-            self.drop_packet(early.buf, DropReason::HelperEnded);
-        }
-    }
-
-    /// Sends again what was acknowledged in the receiver's name and went out, if it has not arrived
-    /// since this was looked at last.
-    fn send_again(&mut self, control: &mut Control<P::Buf>, out: &mut SlowOutbox<P::Buf>) {
-        for from in [Direction::Original, Direction::Reply] {
-            let piece = control.talk().and_then(|talk| talk.owned(from));
-            let Some(again) = control.again.get_mut(from.index()) else {
-                continue;
-            };
-            let Some(piece) = piece else {
-                *again = (0, 0);
-                continue;
-            };
-            let (seq, times) = *again;
-            let times = if seq == piece.seq { times } else { 0 };
-            *again = (piece.seq, times.saturating_add(1));
-            if (1..=SENT_AGAIN_MAX).contains(&times) {
-                self.send_piece(control, from, &piece, out);
-            }
-        }
-    }
-
-    /// Stops reading what the new program has nobody for.
-    pub(super) fn adopt_controls(&mut self, before: &Program, out: &mut SlowOutbox<P::Buf>) {
-        let mut open = std::mem::take(&mut self.controls.open);
-        for (master, control) in &mut open {
-            let proto = match control.session.transport {
-                Transport::Tcp => Proto::TCP,
-                Transport::Udp | Transport::Gre => Proto::UDP,
-            };
-            let port = control.session.server.own.port();
-            let (now, then) = (&self.program.service_ports, &before.service_ports);
-            if !control.is_read() || now.reads_on(then, control.reader, proto, port) {
-                continue;
-            }
-            let flushed = match &mut control.reading {
-                Reading::Stream(talk) => talk.leave(),
-                Reading::Datagrams(helper) => {
-                    *helper = None;
-                    Vec::new()
-                }
-            };
-            for (direction, piece) in flushed {
-                self.send_piece(control, direction, &piece, out);
-            }
-            self.release(*master, control, out);
-        }
-        self.controls.open = open;
-    }
-
     fn helper_counters(&self, reader: Reader) -> &HelperCounters {
         let number = reader.helper_id().map_or(1, |id| id.number());
         let at = usize::from(number.saturating_sub(1));
@@ -747,14 +475,6 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             .values()
             .filter(|control| control.is_read());
         read.map(|control| (control.reader, &control.session))
-    }
-}
-
-/// What a packet acknowledges, in its receiver's numbers.
-fn raised<B>(control: &Control<B>, from: Direction, flags: u8, ack: u32) -> u32 {
-    match control.talk() {
-        Some(talk) if flags & ACK != 0 => talk.raised(from, ack),
-        Some(_) | None => ack,
     }
 }
 
