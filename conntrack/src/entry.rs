@@ -404,6 +404,10 @@ impl Kin {
     pub(crate) const USES_MAPPING: Self = Self(1 << 3);
     /// Rules count it for their `connection-limit`.
     pub(crate) const COUNTED: Self = Self(1 << 2);
+    /// Its packets are read by its helper.
+    pub(crate) const READ: Self = Self(1 << 4);
+    /// Its sequence numbers are shifted.
+    pub(crate) const SHIFTED: Self = Self(1 << 5);
 
     pub(crate) const fn contains(self, other: Self) -> bool {
         self.0 & other.0 == other.0

@@ -3,12 +3,38 @@
 //! An entry counts on one place among masters: on its own if it has announced others, and that
 //! place names the master before it; else on its master's.
 
-use crate::entry::{Flags, Kin};
+use std::time::Duration;
+
+use crate::entry::{Flags, Kin, remaining};
 use crate::expect::masters::{NO_MASTER, Node};
 use crate::expect::{MasterId, MasterRef};
 use crate::ids::{FlowId, HelperId, LabelId};
 use crate::table::{Table, at};
+use crate::time::Tick;
+use crate::timeouts::millis;
 use crate::tuple::Family;
+use crate::wheel::wrapping;
+
+/// What is done for a connection besides the usual: in most cases nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Attention(Kin);
+
+impl Attention {
+    /// Whether anything is.
+    pub const fn is_due(self) -> bool {
+        self.is_read() || self.is_shifted()
+    }
+
+    /// Whether its packets are read by its helper.
+    pub const fn is_read(self) -> bool {
+        self.0.contains(Kin::READ)
+    }
+
+    /// Whether its sequence numbers are shifted.
+    pub const fn is_shifted(self) -> bool {
+        self.0.contains(Kin::SHIFTED)
+    }
+}
 
 impl<F: Family> Table<F> {
     /// The name under which a connection announces others, until it ends; `None` if there are too
@@ -53,6 +79,44 @@ impl<F: Family> Table<F> {
     pub fn set_helper(&mut self, id: FlowId, helper: Option<HelperId>) {
         self.warm[at(id)].helper = helper.map_or(0, HelperId::number);
         self.hot[at(id)].forget_judgements();
+    }
+
+    /// What is done for a connection besides the usual.
+    pub fn attention(&self, id: FlowId) -> Attention {
+        Attention(self.warm[at(id)].kin)
+    }
+
+    /// Has a connection's packets read by its helper.
+    pub fn begin_reading(&mut self, id: FlowId) {
+        let warm = &mut self.warm[at(id)];
+        warm.kin = warm.kin.with(Kin::READ);
+    }
+
+    /// Has them read no more.
+    pub fn end_reading(&mut self, id: FlowId) {
+        let warm = &mut self.warm[at(id)];
+        warm.kin = warm.kin.without(Kin::READ);
+    }
+
+    /// Notes that a connection's sequence numbers are shifted from now on.
+    pub fn set_shifted(&mut self, id: FlowId) {
+        let warm = &mut self.warm[at(id)];
+        warm.kin = warm.kin.with(Kin::SHIFTED);
+    }
+
+    /// The connection with this name, if it has not ended and is of this table.
+    pub fn named(&self, master: MasterId) -> Option<FlowId> {
+        let connection = self.shared.expectations.connection(master)?;
+        let mine = connection.worker == self.worker && connection.version == F::VERSION;
+        mine.then_some(connection.id)
+    }
+
+    /// Lets a connection stay idle for `timeout` from now, if it could not be idle that long.
+    pub fn keep(&mut self, id: FlowId, timeout: Duration, now: Tick) {
+        let left = remaining(self.hot[at(id)].deadline, wrapping(now.as_millis()));
+        if self.hot[at(id)].flags.contains(Flags::CONFIRMED) && left < millis(timeout) {
+            self.refresh(id, timeout, now);
+        }
     }
 
     /// Which layer-7 protocol a connection was found to be.

@@ -36,6 +36,7 @@ use crate::{dccp, generic, gre, icmp, states, udp};
 
 pub use crate::commit::{CommitError, NewConnection};
 pub use crate::entry::Deltas;
+pub use crate::kin::Attention;
 pub use crate::walk::Connection;
 
 /// Keys that one pass of a bulk lookup takes.
@@ -380,7 +381,7 @@ impl<F: Family> Table<F> {
     }
 
     /// Moves a deadline. The wheel is told only if it would come too late.
-    fn refresh(&mut self, id: FlowId, timeout: Duration, now: Tick) {
+    pub(crate) fn refresh(&mut self, id: FlowId, timeout: Duration, now: Tick) {
         let now_ms = wrapping(now.as_millis());
         let left = millis(timeout);
         let deadline = now_ms.wrapping_add(left);

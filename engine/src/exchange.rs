@@ -143,13 +143,14 @@ impl Exchange {
         for (worker, ring) in by_worker(&self.back) {
             while let Some(message) = ring.pop() {
                 match message {
-                    FromSlowPath::Neighbour(_) => {}
+                    FromSlowPath::Neighbour(_) | FromSlowPath::Control(..) => {}
                     FromSlowPath::Whole(..)
                     | FromSlowPath::Send(..)
                     | FromSlowPath::Forward(..)
                     | FromSlowPath::Output(_)
                     | FromSlowPath::Notice(_)
-                    | FromSlowPath::Copy(_) => stopped(worker),
+                    | FromSlowPath::Copy(_)
+                    | FromSlowPath::Read(..) => stopped(worker),
                 }
             }
         }

@@ -203,7 +203,7 @@ impl Explainer {
         let setup = WorkerSetup {
             id: WORKER,
             program: Arc::clone(&program),
-            conntrack: Conntrack::new(WORKER, capacity, key, shared),
+            conntrack: Conntrack::new(WORKER, capacity, key, Arc::clone(&shared)),
             counters: Arc::default(),
             neighbours: Neighbours::Assume(MADE_UP_MAC),
             keep: Keep::Nothing,
@@ -215,6 +215,7 @@ impl Explainer {
             counters: Arc::<WorkerCounters>::default(),
             workers: 1,
             seed: 1,
+            shared,
         };
         Self {
             worker: Worker::new(setup, follower.clone()),

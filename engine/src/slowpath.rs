@@ -2,9 +2,10 @@
 //!
 //! A message that carries a packet and finds its ring full is a counted drop. News of a neighbour
 //! must not be lost, or a worker would ask for ever: it waits here until there is room, and only
-//! the newest of one neighbour does.
+//! the newest of one neighbour does. News of a control connection must not be lost either, and no
+//! packet that was read may overtake it: while some waits, such packets are dropped.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -49,6 +50,8 @@ pub(crate) struct SlowPathLoop {
     pub idle: Idle,
     pub out: SlowOutbox<Mbuf>,
     pub waiting: Waiting,
+    /// News of control connections that waits for room, in its order.
+    pub control_news: VecDeque<(WorkerId, FromSlowPath<Mbuf>)>,
 }
 
 impl SlowPathLoop {
@@ -102,6 +105,17 @@ impl SlowPathLoop {
         handled
     }
 
+    /// Sends news of control connections that found no room, in its order.
+    fn flush_control_news(&mut self) {
+        while let Some((worker, news)) = self.control_news.pop_front() {
+            let refused = self.exchange.back_to(worker).map(|ring| ring.push(news));
+            if let Some(Err(news)) = refused {
+                self.control_news.push_front((worker, news));
+                break;
+            }
+        }
+    }
+
     /// Sends what waits and what is new to the workers.
     fn flush(&mut self) {
         while let Some((key, news)) = self.waiting.pop_first() {
@@ -111,6 +125,7 @@ impl SlowPathLoop {
                 break;
             }
         }
+        self.flush_control_news();
         for (worker, message) in self.out.to_worker.drain(..) {
             let Some(ring) = self.exchange.back_to(worker) else {
                 continue;
@@ -119,8 +134,21 @@ impl SlowPathLoop {
                 // Older news of this neighbour must not arrive after this.
                 self.waiting.remove(&(worker, news.interface, news.address));
             }
+            let behind = self.control_news.iter().any(|(to, _)| *to == worker);
+            if behind && let FromSlowPath::Control(..) = &message {
+                self.control_news.push_back((worker, message));
+                continue;
+            }
+            if behind && let FromSlowPath::Read(..) = &message {
+                self.counters.dropped(DropReason::ReturnRingFull).add(1);
+                continue;
+            }
             match ring.push(message) {
                 Ok(()) => {}
+                Err(FromSlowPath::Control(master, news)) => {
+                    let news = FromSlowPath::Control(master, news);
+                    self.control_news.push_back((worker, news));
+                }
                 Err(FromSlowPath::Neighbour(news)) => {
                     self.waiting
                         .insert((worker, news.interface, news.address), news);
@@ -131,7 +159,8 @@ impl SlowPathLoop {
                     | FromSlowPath::Forward(_, _, buf)
                     | FromSlowPath::Output(buf)
                     | FromSlowPath::Notice(buf)
-                    | FromSlowPath::Copy(buf),
+                    | FromSlowPath::Copy(buf)
+                    | FromSlowPath::Read(_, buf),
                 ) => {
                     self.counters.dropped(DropReason::ReturnRingFull).add(1);
                     drop(buf);

@@ -111,6 +111,8 @@ pub(crate) struct WorkerLoop {
     pub clock: Clock,
     pub idle: Idle,
     pub out: Outbox<Mbuf>,
+    /// What goes on although the slow path had no room for it.
+    pub unread: Outbox<Mbuf>,
     pub teller: Teller,
 }
 
@@ -217,8 +219,17 @@ impl WorkerLoop {
         taken
     }
 
-    /// Empties the outbox: frames to devices, handovers and punts to rings.
+    /// Empties the outbox, and again what goes on because the slow path had no room for it.
     fn flush(&mut self) {
+        self.empty_outbox();
+        if !self.unread.tx.is_empty() || !self.unread.punts.is_empty() {
+            std::mem::swap(&mut self.out, &mut self.unread);
+            self.empty_outbox();
+        }
+    }
+
+    /// Empties the outbox: frames to devices, handovers and punts to rings.
+    fn empty_outbox(&mut self) {
         for departure in self.out.tx.drain(..) {
             match self.tx.get_mut(usize::from(departure.port.0)) {
                 Some(slot) => {
@@ -257,9 +268,10 @@ impl WorkerLoop {
                 None => Some(punt),
             };
             // A notice is about a packet that was counted as dropped already.
-            if let Some(punt) = refused.filter(|punt| !punt.kind.is_notice()) {
-                self.worker
-                    .count_drop(punt.buf, DropReason::SlowPathRingFull);
+            if let Some(punt) = refused.filter(|punt| !punt.kind.is_notice())
+                && let Err(buf) = self.worker.pass_unread(punt, &mut self.unread)
+            {
+                self.worker.count_drop(buf, DropReason::SlowPathRingFull);
             }
         }
         for event in self.out.logs.drain(..) {

@@ -4,14 +4,17 @@
 //! ([`helper::Helper`]), and the server name of TLS with the globs that rules hold it against.
 
 pub mod catalogue;
+pub mod ftp;
 pub mod glob;
 pub mod h323;
 pub mod helper;
 pub mod irc;
 pub mod names;
 pub mod pptp;
+pub mod readers;
 pub mod rtsp;
 pub mod sip;
 pub mod testing;
 pub mod text;
+pub mod tftp;
 pub mod tls;

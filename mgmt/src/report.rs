@@ -5,6 +5,7 @@
 
 mod audit;
 mod drops;
+mod helpers;
 mod logs;
 mod reload;
 
@@ -14,6 +15,7 @@ use crate::problem::Problem;
 
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
 pub use drops::{Drops, RecentDrop};
+pub use helpers::{Helper, HelperCounts, HelperRewrite, HelperSession, Helpers};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 pub use reload::{
     Affected, Confirmed, Difference, DryRun, Effect, Effects, ListChange, MovedRule, NeverMatch,
@@ -24,6 +26,9 @@ pub use reload::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
 #[serde(rename_all = "kebab-case")]
 pub struct Status {
+    /// The protocol helpers.
+    #[serde(default)]
+    pub helpers: Vec<Helper>,
     /// The version of the gateway.
     pub version: String,
     /// Its process.

@@ -13,8 +13,8 @@ use turnpike_pipeline::policy::{ListTimeout, TableKind};
 use crate::config::Switch;
 use crate::filter::{EventFilter, Filter};
 use crate::report::{
-    ConfigInEffect, Confirmed, Connections, DryRun, Explained, Failed, ListChanged, Lists, Log,
-    LogLine, RecentDrop, Reloaded, Rules, Status,
+    ConfigInEffect, Confirmed, Connections, DryRun, Explained, Failed, Helpers, ListChanged, Lists,
+    Log, LogLine, RecentDrop, Reloaded, Rules, Status,
 };
 use crate::watch::Watching;
 
@@ -73,6 +73,8 @@ pub trait Running: Send + Sync + 'static {
     fn explain(&self, asked: &Asked) -> Result<Explained, Unanswered>;
     /// The last packets that were dropped, oldest first.
     fn recent_drops(&self) -> Vec<RecentDrop>;
+    /// The protocol helpers and what they have done.
+    fn helpers(&self) -> Helpers;
     /// The configuration in effect.
     fn config(&self) -> ConfigInEffect;
     /// The log lines that are wanted.

@@ -21,8 +21,8 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
-    DryRun, Explained, Failed, Flushed, ListChanged, Lists, Log, LogLine, RecentDrop, Reloaded,
-    Rule, Rules, Status,
+    DryRun, Explained, Failed, Flushed, Helper, Helpers, ListChanged, Lists, Log, LogLine,
+    RecentDrop, Reloaded, Rule, Rules, Status,
 };
 use turnpike_mgmt::running::{
     Asked, LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
@@ -68,6 +68,17 @@ impl Running for MadeUp {
         };
         Rules {
             rules: vec![rule("filter", "input"), rule("nat", "srcnat")],
+        }
+    }
+
+    fn helpers(&self) -> Helpers {
+        Helpers {
+            helpers: vec![Helper {
+                name: "ftp".into(),
+                ports: vec![21],
+                ..Helper::default()
+            }],
+            ..Helpers::default()
         }
     }
 

@@ -8,6 +8,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use turnpike_helpers::names::HELPER_NAMES;
+
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, RuleId};
 use crate::outbox::Found;
@@ -202,6 +204,8 @@ pub enum PuntCause {
     Reject,
     /// A copy for a sniffer.
     Sniff,
+    /// A packet of a control connection, for its helper.
+    Helper,
 }
 
 impl PuntCause {
@@ -216,6 +220,7 @@ impl PuntCause {
         Self::IcmpError,
         Self::Reject,
         Self::Sniff,
+        Self::Helper,
     ];
 
     /// The cause as metrics name it.
@@ -230,8 +235,30 @@ impl PuntCause {
             Self::IcmpError => "icmp-error",
             Self::Reject => "reject",
             Self::Sniff => "sniff",
+            Self::Helper => "helper",
         }
     }
+}
+
+/// What one helper has done.
+#[derive(Debug, Default)]
+pub struct HelperCounters {
+    /// Control connections that it has begun to read.
+    pub sessions: Counter,
+    /// Control connections that it reads now.
+    pub reading: Gauge,
+    /// Packets that it was shown.
+    pub packets: Counter,
+    /// Connections that it has announced.
+    pub announced: Counter,
+    /// Messages that it has changed.
+    pub rewrites: Counter,
+    /// Announcements that were refused, for any reason.
+    pub refused: Counter,
+    /// Packets that went on unread, because the slow path had no room and policy said so.
+    pub unread: Counter,
+    /// Control connections that turned out to be none of its own, or that it could not read on.
+    pub left: Counter,
 }
 
 /// What one worker counts from start to stop, over every reload.
@@ -268,6 +295,8 @@ pub struct WorkerCounters {
     /// Packets that a rule with `dst-limit` or `psd` could not remember for want of room, or for
     /// which it had to forget another source.
     pub unremembered: Counter,
+    /// What helpers have done, in the order of [`HELPER_NAMES`].
+    pub helpers: [HelperCounters; HELPER_NAMES.len()],
     /// Packets waiting for something right now.
     pub held: Gauge,
     /// The last packets that were dropped.
@@ -292,6 +321,7 @@ impl Default for WorkerCounters {
             members_refused: Counter::default(),
             answers_suppressed: Counter::default(),
             unremembered: Counter::default(),
+            helpers: Default::default(),
             held: Gauge::default(),
             recent: Recent::default(),
         }

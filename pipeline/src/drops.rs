@@ -99,6 +99,12 @@ drop_reasons! {
     NatNoAddress = "nat-no-address",
     /// The packet cannot carry the translation: a malformed quoted packet, or a redirect.
     NatUntranslatable = "nat-untranslatable",
+    /// A helper refused what the packet says: no room for what it announces, or it is malformed.
+    HelperRefused = "helper-refused",
+    /// Too much of its control connection waits to be acknowledged, or for what is missing.
+    HelperBacklog = "helper-backlog",
+    /// Its control connection ended while the packet waited to be read.
+    HelperEnded = "helper-ended",
     /// No room to hold the packet while its neighbour is resolved.
     NeighbourQueueFull = "neighbour-queue-full",
     /// The neighbour did not answer.

@@ -9,6 +9,7 @@ pub mod burst;
 pub mod counters;
 pub mod drops;
 pub mod fib;
+pub mod helping;
 pub mod ids;
 pub mod interfaces;
 pub mod lists;

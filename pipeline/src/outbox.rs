@@ -1,10 +1,14 @@
 //! What a worker hands to the engine after a burst, and what comes back from the slow path.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
-use turnpike_conntrack::ids::WorkerId;
+use turnpike_conntrack::expect::MasterId;
+use turnpike_conntrack::ids::{Direction, WorkerId};
+use turnpike_helpers::helper::{Reader, Session};
 
 use crate::counters::PuntCause;
+use crate::helping::shift::Shifts;
 use crate::ids::{IfaceId, Mac, PortId};
 use crate::log::LogEvent;
 use crate::opening::AnyOpening;
@@ -103,6 +107,20 @@ pub struct Punt<B> {
     pub from: WorkerId,
     /// What is wanted.
     pub kind: PuntKind,
+    /// What comes with [`PuntKind::Read`].
+    pub control: Option<ToBeRead>,
+}
+
+impl<B> Punt<B> {
+    /// A packet of this worker for which this is wanted.
+    pub const fn new(buf: B, from: WorkerId, kind: PuntKind) -> Self {
+        Self {
+            buf,
+            from,
+            kind,
+            control: None,
+        }
+    }
 }
 
 /// What the slow path is asked for.
@@ -127,6 +145,23 @@ pub enum PuntKind {
     Reject(IfaceId, RejectWith),
     /// The packet is a copy: send it to this sniffer.
     Sniff(Sniff),
+    /// Have this finished packet of a control connection read by its helper, then send it on.
+    Read,
+}
+
+/// A finished packet of a control connection, and what its helper has to know of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ToBeRead {
+    /// Its connection.
+    pub master: MasterId,
+    /// Who reads it.
+    pub reader: Reader,
+    /// Its direction.
+    pub from: Direction,
+    /// How both sides know the connection.
+    pub session: Session,
+    /// Where it goes: the interface, and the neighbour on its link.
+    pub way: (IfaceId, IpAddr),
 }
 
 impl PuntKind {
@@ -140,7 +175,8 @@ impl PuntKind {
             | Self::Resolve(..)
             | Self::Local(_)
             | Self::Fragment(..)
-            | Self::Sniff(_) => false,
+            | Self::Sniff(_)
+            | Self::Read => false,
         }
     }
 }
@@ -158,6 +194,7 @@ impl PuntKind {
             Self::Error(..) => PuntCause::IcmpError,
             Self::Reject(..) => PuntCause::Reject,
             Self::Sniff(_) => PuntCause::Sniff,
+            Self::Read => PuntCause::Helper,
         }
     }
 }
@@ -194,6 +231,21 @@ pub enum FromSlowPath<B> {
     Notice(B),
     /// A packet made here that carries a copy of another, to enter at `output`, untracked.
     Copy(B),
+    /// A packet of a control connection, read and finished, for a neighbour on an interface's link.
+    Read((IfaceId, IpAddr), B),
+    /// News of a control connection, to be heard before the packets behind it are sent.
+    Control(MasterId, ControlNews),
+}
+
+/// What a helper's reading means for the worker that owns the connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ControlNews {
+    /// Its sequence numbers are shifted like this from now on.
+    Shifted(Box<Shifts>),
+    /// Nobody reads it any more; its numbers go on being shifted.
+    Unread,
+    /// It may stay idle for so long.
+    Keep(Duration),
 }
 
 /// News of a neighbour.

@@ -21,7 +21,7 @@ use crate::fib::Fib;
 use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
 use crate::lists::Lists;
-use crate::policy::{Policy, TableKind, Tracking};
+use crate::policy::{Policy, ServicePorts, TableKind, Tracking};
 use crate::routing::Routing;
 use crate::rules::external::external_addresses;
 use crate::rules::lasting::Lasting;
@@ -64,6 +64,8 @@ pub struct Program {
     pub pools6: Pools<V6>,
     /// The numbers that rules keep over reloads.
     pub lasting: Lasting,
+    /// The helpers.
+    pub service_ports: ServicePorts,
     /// The time zone that rules tell the time in.
     pub zone: Zone,
     /// What rules remember of the packets that they were asked for.
@@ -129,6 +131,7 @@ impl Program {
                     PerInterface::build(&same_interfaces, before)
                 })
                 .collect(),
+            service_ports: policy.service_ports.clone(),
             zone: policy.zone.clone(),
             states: RuleStates::build(&rules, (&carry, &lasting), previous.map(|p| &p.states)),
             lasting,

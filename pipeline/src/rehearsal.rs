@@ -571,7 +571,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         out_interface,
         state: Some(packet.state),
         nat_state: packet.nat_state,
-        // No helper is there yet to give a connection.
+        // What is rehearsed has no helper: rules that ask for one are taken not to match.
         helper: None,
         now: packet.now,
         marks: packet.marks,

@@ -19,12 +19,13 @@ use crate::buffer::Buffer;
 use crate::burst::{BURST_MAX, Burst, Meta, OpeningId, Origin};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
+use crate::helping::copies::Copies;
 use crate::ids::{IfaceId, PortId};
 use crate::log::Budget;
 use crate::masquerade::{Sweep, addresses_went};
 use crate::nexthop::{Neighbours, NextHops};
 use crate::opening::AnyOpening;
-use crate::outbox::{Found, FromSlowPath, Handover, Outbox};
+use crate::outbox::{Found, FromSlowPath, Handover, Outbox, Punt};
 use crate::outcome::{OUTCOMES_MAX, Outcomes};
 use crate::packet::quoted::connection_key;
 use crate::plans::{PLANS_MAX, Plans};
@@ -39,6 +40,9 @@ use crate::witness::{End, Ending, Waypoint, Witness};
 
 /// The most entries that one turn of housekeeping looks at.
 const EXPIRE_BUDGET: usize = 256;
+
+/// With how many fix-ups of sequence numbers those of ended connections are first looked for.
+const SHIFTS_SWEPT_AT: usize = 256;
 
 /// What a worker is made from.
 #[derive(Debug)]
@@ -98,6 +102,10 @@ pub struct Core<W> {
     swept_members: usize,
     pub(crate) counting: Counting,
     pub(crate) hellos: Hellos,
+    /// How numbers of connections are shifted whose length a helper has changed.
+    pub(crate) shifts: Copies,
+    /// With how many of them those of ended connections are looked for.
+    shifts_swept_at: usize,
     pub(crate) witness: W,
 }
 
@@ -150,6 +158,14 @@ impl<W> Core<W> {
         let members = self.program.lists.members();
         let from = self.swept_members;
         self.swept_members = members.sweep(from, EXPIRE_BUDGET, self.now, |_| true);
+    }
+
+    /// Forgets fix-ups of connections that have ended, once there are many.
+    fn sweep_shifts(&mut self) {
+        if self.shifts.len() >= self.shifts_swept_at {
+            self.shifts.sweep(&self.conntrack);
+            self.shifts_swept_at = SHIFTS_SWEPT_AT.max(2 * self.shifts.len());
+        }
     }
 
     /// What another worker decided of the connection that a packet opens.
@@ -257,6 +273,8 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             swept_members: 0,
             counting: Counting::default(),
             hellos,
+            shifts: Copies::default(),
+            shifts_swept_at: SHIFTS_SWEPT_AT,
             witness,
         };
         core.provide_meters();
@@ -349,8 +367,25 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
             FromSlowPath::Copy(buf) => {
                 stages::admit::own(core, &mut self.burst, buf, Origin::Copy, None);
             }
+            FromSlowPath::Read(way, buf) => stages::control::resume(core, way, buf, out),
+            FromSlowPath::Control(master, news) => stages::control::hear(core, master, &news),
         }
         self.run(out);
+    }
+
+    /// Takes back a packet of a control connection for which the slow path has no room: it goes on
+    /// unread, if its helper's policy and what it is allow that.
+    ///
+    /// # Errors
+    /// The packet, which is to be dropped.
+    pub fn pass_unread(&mut self, punt: Punt<B>, out: &mut Outbox<B>) -> Result<(), B> {
+        match punt.control {
+            Some(wanted) if stages::control::may_pass(&self.core, &wanted, &punt.buf) => {
+                stages::control::resume(&mut self.core, wanted.way, punt.buf, out);
+                Ok(())
+            }
+            Some(_) | None => Err(punt.buf),
+        }
     }
 
     /// The stages, in order. Each says in its own file what it reads, what it writes and why it
@@ -368,6 +403,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         stages::outcome::run::<V6, B, W>(core, burst, out);
         stages::judge::run(core, burst, out);
         stages::rewrite::run(core, burst, out);
+        stages::control::run(core, burst, out);
         stages::link::run(core, burst, out);
     }
 
@@ -409,6 +445,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         self.sweep(now);
         self.core.conntrack.sweep_expectations(now, EXPIRE_BUDGET);
         self.core.sweep_members();
+        self.core.sweep_shifts();
         self.fold();
     }
 

@@ -141,6 +141,12 @@ impl Expectations {
         self.masters.len()
     }
 
+    /// The connection with this name, `None` if it has ended.
+    pub fn connection(&self, master: MasterId) -> Option<MasterRef> {
+        let connection = self.masters.connection(master.place);
+        connection.filter(|_| self.masters.is_live(master))
+    }
+
     /// What has become of them.
     pub fn counts(&self) -> ExpectationCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);

@@ -408,6 +408,7 @@ impl Crew {
             clock,
             idle: Idle::new(idle),
             out: Outbox::default(),
+            unread: Outbox::default(),
             teller: Teller::default(),
         };
         self.berth(Berth::of_worker(id, core, eal), build, WorkerLoop::run)?;
@@ -435,6 +436,7 @@ impl Crew {
             counters: Arc::clone(&handle.counters),
             workers,
             seed: common.keys.answers,
+            shared: Arc::clone(&common.shared),
         };
         let subscription = Subscription::new(&common.publisher, usize::from(workers));
         let counters = Arc::clone(&handle.counters);
@@ -453,6 +455,7 @@ impl Crew {
             idle: Idle::new(idle),
             out: SlowOutbox::default(),
             waiting: Default::default(),
+            control_news: Default::default(),
         };
         let berth = Berth {
             name: "tp-slow-path".to_owned(),

@@ -37,18 +37,16 @@ pub fn assume(message: FromSlowPath<HeapBuffer>, worker: WorkerId) -> Assumed {
         FromSlowPath::Send(interface, buf) => match answer(interface, &buf) {
             Some((kind, frame)) => {
                 let buf = HeapBuffer::new(frame, 0);
-                Assumed::Answered(Punt {
-                    buf,
-                    from: worker,
-                    kind,
-                })
+                Assumed::Answered(Punt::new(buf, worker, kind))
             }
             None => Assumed::Pass(FromSlowPath::Send(interface, buf)),
         },
         message @ (FromSlowPath::Whole(..)
         | FromSlowPath::Output(_)
         | FromSlowPath::Notice(_)
-        | FromSlowPath::Copy(_)) => Assumed::Pass(message),
+        | FromSlowPath::Copy(_)
+        | FromSlowPath::Read(..)
+        | FromSlowPath::Control(..)) => Assumed::Pass(message),
     }
 }
 

@@ -9,7 +9,7 @@ use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Conntrack;
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
-use turnpike_helpers::names::helper_name;
+use turnpike_helpers::helper::Reader;
 use turnpike_pipeline::program::Program;
 
 /// How many places of the table are looked at in one go.
@@ -105,7 +105,10 @@ fn report<F: Family>(connection: &Connection<F>, program: &Program) -> Connectio
         start_seconds: connection.start_secs,
         idle_ms: connection.idle_ms,
         connection_mark: program.marks.name(connection.mark).map(str::to_owned),
-        helper: connection.helper.and_then(helper_name),
+        helper: connection
+            .helper
+            .and_then(Reader::numbered)
+            .map(Reader::helper),
         layer7_label: connection.label.map(LabelId::number),
         generation: connection.generation.0,
         rule: connection

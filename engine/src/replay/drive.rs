@@ -124,10 +124,11 @@ impl Replay {
         program.lists.enter(None, Tick::default());
         let worker_counters = Arc::<WorkerCounters>::default();
         let slow_counters = Arc::<WorkerCounters>::default();
+        let shared = Arc::new(Shared::new(config.max_entries, key(config)));
         let setup = WorkerSetup {
             id: WORKER,
             program: Arc::clone(&program),
-            conntrack: conntrack(config),
+            conntrack: conntrack(config, &shared),
             counters: Arc::clone(&worker_counters),
             neighbours: match config.resolution {
                 Resolution::Assume => Neighbours::Assume(MADE_UP_MAC),
@@ -142,6 +143,7 @@ impl Replay {
             counters: Arc::clone(&slow_counters),
             workers: 1,
             seed: config.seed,
+            shared,
         };
         let name = |path: &PathBuf| path.display().to_string();
         let files = || {
@@ -317,7 +319,8 @@ impl Replay {
             | PuntKind::Local(_)
             | PuntKind::Error(..)
             | PuntKind::Reject(..)
-            | PuntKind::Sniff(_) => {}
+            | PuntKind::Sniff(_)
+            | PuntKind::Read => {}
         }
     }
 
@@ -380,8 +383,7 @@ fn key(config: &ReplayConfig) -> HashKey {
 }
 
 /// The connection tables.
-fn conntrack(config: &ReplayConfig) -> Conntrack {
-    let key = key(config);
-    let shared = Arc::new(Shared::new(config.max_entries, key));
-    Conntrack::new(WORKER, Capacity::share(config.max_entries, 1), key, shared)
+fn conntrack(config: &ReplayConfig, shared: &Arc<Shared>) -> Conntrack {
+    let capacity = Capacity::share(config.max_entries, 1);
+    Conntrack::new(WORKER, capacity, key(config), Arc::clone(shared))
 }

@@ -43,6 +43,7 @@ pub fn router(gateway: Gateway) -> Router {
         )
         .route("/v1/drops", get(drops::list))
         .route("/v1/explain", post(explain::explain))
+        .route("/v1/helpers", get(helpers))
         .route("/v1/log", get(log))
         .route("/metrics", get(metrics_text))
         .fallback(not_found)
@@ -114,6 +115,10 @@ async fn status(State(gateway): State<Gateway>) -> impl IntoResponse {
 
 async fn config(State(gateway): State<Gateway>) -> impl IntoResponse {
     answer(gateway, |g| g.config()).await
+}
+
+async fn helpers(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| g.helpers()).await
 }
 
 #[derive(Debug, Deserialize)]
@@ -226,7 +231,7 @@ async fn not_found() -> Failure {
         StatusCode::NOT_FOUND,
         "there is nothing here; the paths are /v1/status /v1/config /v1/reload /v1/connections \
          /v1/connections/count /v1/events /v1/rules /v1/lists /v1/lists/NAME/entries /v1/drops \
-         /v1/explain /v1/log and /metrics",
+         /v1/explain /v1/helpers /v1/log and /metrics",
     )
 }
 

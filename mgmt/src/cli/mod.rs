@@ -10,6 +10,7 @@ mod check;
 mod connections;
 mod explain;
 mod filter;
+mod helpers;
 mod import;
 mod lists;
 mod log;
@@ -67,6 +68,8 @@ enum Command {
     Trace(trace::Args),
     /// Show the log of a running gateway
     Log(log::Args),
+    /// Show what the protocol helpers of a running gateway read, announce and change
+    Helpers(helpers::Args),
 }
 
 /// Why a command failed: the text for standard error.
@@ -104,6 +107,7 @@ pub fn main() -> ExitCode {
         Command::Lists(args) => lists::run(&args).map(success),
         Command::Trace(args) => trace::run(&args).map(success),
         Command::Log(args) => log::run(&args).map(success),
+        Command::Helpers(args) => helpers::run(&args).map(success),
     };
     match ended {
         Ok(code) => code,

@@ -15,6 +15,7 @@ pub(crate) mod port;
 mod routes;
 mod routing;
 pub(crate) mod section;
+mod service_ports;
 pub mod services;
 pub mod tests;
 mod timezone;
@@ -57,8 +58,9 @@ const FILE: Keys = Keys {
         "engine",
         "tests",
         "timezone",
+        "service-ports",
     ],
-    later: &["layer7-protocols", "service-ports"],
+    later: &["layer7-protocols"],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
         ("nat", "it belongs under `firewall:`"),
@@ -306,6 +308,7 @@ fn decode(
             liberal_tcp: tracking.liberal_tcp.is_on(),
             timeouts: tracking.timeouts,
         },
+        service_ports: service_ports::decode(file.field("service-ports"), problems),
         zone,
         marks: names.marks,
         raw: tables.raw,

@@ -11,7 +11,7 @@ use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_engine::gateway::{AnyConnection, Cursor, Gateway, Tally};
 use turnpike_engine::mailbox::AskError;
 use turnpike_helpers::catalogue::protocol_name;
-use turnpike_helpers::names::helper_name;
+use turnpike_helpers::helper::Reader;
 use turnpike_pipeline::program::Program;
 
 use crate::filter::Filter;
@@ -204,6 +204,7 @@ fn row<F: Family>(
             address(protocol, (tuple.dst.to_ip(), tuple.dst_port.0)),
         ]
     };
+    let reader = connection.helper.and_then(Reader::numbered);
     let [src_address, dst_address] = ends(&connection.pair.original);
     let [reply_src_address, reply_dst_address] = ends(&connection.pair.reply);
     let ([orig_packets, repl_packets], [orig_bytes, repl_bytes]) =
@@ -235,7 +236,7 @@ fn row<F: Family>(
         },
         idle_seconds: u64::from(connection.idle_ms / 1_000),
         connection_mark: program.marks.name(connection.mark).map(str::to_owned),
-        helper: connection.helper.and_then(helper_name).map(str::to_owned),
+        helper: reader.map(|reader| reader.helper().to_owned()),
         layer7_label: connection.label.map(LabelId::number),
         master: connection.master.map(master),
         generation: connection.generation.0,

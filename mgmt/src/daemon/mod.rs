@@ -6,6 +6,7 @@
 mod connections;
 mod drops;
 mod events;
+mod helpers;
 mod listeners;
 mod lists;
 mod logging;

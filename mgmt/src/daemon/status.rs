@@ -19,13 +19,13 @@ use turnpike_pipeline::program::Program;
 
 use super::connections::row_of;
 use super::reload::Pending;
-use super::{Daemon, connections};
+use super::{Daemon, connections, helpers};
 use crate::config::adding_action;
 use crate::explain::explain_live;
 use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
 use crate::report::{
-    self, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun, Explained,
+    self, ConfigInEffect, Confirmed, Connections, Count, DeviceErrors, DryRun, Explained, Helpers,
     Interface, ListChanged, Lists, Log, Pool, RecentDrop, Reloaded, Ring, Rule, Rules, SlowPath,
     Status, Worker,
 };
@@ -163,6 +163,10 @@ impl Running for Daemon {
         self.last_drops()
     }
 
+    fn helpers(&self) -> Helpers {
+        self.helper_report()
+    }
+
     fn config(&self) -> ConfigInEffect {
         let generation = self
             .gateway()
@@ -225,6 +229,7 @@ fn fill(status: &mut Status, gateway: &Gateway) {
     };
     status.steered_connections = engine.steered as u64;
     status.expectations = expectations(&engine.expectations);
+    status.helpers = helpers::all(gateway);
     status.pools = pools(&program);
     status.events_lost = engine.events_lost;
     status.notices = gateway.warnings().to_vec();

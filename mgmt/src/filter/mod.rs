@@ -16,6 +16,7 @@ use turnpike_conntrack::events::Change;
 use turnpike_conntrack::ids::{ConnState, HelperId, WorkerId};
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_conntrack::walk::{AnyConnection, Connection};
+use turnpike_helpers::helper::Reader;
 use turnpike_pipeline::rules::MarkNumbers;
 
 use crate::problem::did_you_mean;
@@ -226,7 +227,12 @@ impl Ask {
                 connection.flags.contains(*set)
                     && connection.flags.without(*clear) == connection.flags
             }
-            Self::Helper(helpers) => connection.helper.is_some_and(|h| helpers.contains(&h)),
+            Self::Helper(helpers) => {
+                let reader = connection.helper.and_then(Reader::numbered);
+                reader
+                    .and_then(Reader::helper_id)
+                    .is_some_and(|h| helpers.contains(&h))
+            }
             Self::TimeoutLess(limit) => connection.timeout < *limit,
             Self::TimeoutGreater(limit) => connection.timeout > *limit,
             Self::Worker(workers) => workers.contains(&worker.0),

@@ -5,6 +5,7 @@
 
 mod causes;
 mod families;
+mod helpers;
 mod logs;
 mod pools;
 
@@ -28,6 +29,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     causes::add(status, &mut families)?;
     slow_path(status, &mut families)?;
     expectations(status, &mut families)?;
+    helpers::add(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
     pools::add(status, &mut families)?;
     logs::add(status, &mut families)?;

@@ -19,6 +19,7 @@ pub mod headers;
 pub mod icmp;
 pub mod ipv6;
 pub mod nd;
+pub mod numbers;
 pub mod parse;
 pub mod quoted;
 pub mod reassembly;

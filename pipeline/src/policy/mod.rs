@@ -12,6 +12,7 @@ mod matchers;
 mod payload;
 mod rates;
 mod routing;
+mod service_ports;
 mod sniff;
 
 use std::net::IpAddr;
@@ -38,6 +39,7 @@ pub use matchers::{
 pub use payload::{CONTENT_MAX, Content, PayloadAsk};
 pub use rates::{DestinationLimit, Hours, Nth, RateAsk, RateLimit, RateUnit, ScanWeights, Volume};
 pub use routing::{Routing, RoutingAction, RoutingRule, RoutingTable};
+pub use service_ports::{ServicePort, ServicePorts, WhenFull};
 pub use sniff::{SNIFF_PORT, Sniff, SniffForm};
 
 /// Everything a program is compiled from.
@@ -58,6 +60,8 @@ pub struct Policy {
     pub marks: Vec<String>,
     /// Connection tracking.
     pub tracking: Tracking,
+    /// The helpers.
+    pub service_ports: ServicePorts,
     /// The time zone that rules tell the time in.
     pub zone: Zone,
     /// The raw table.

@@ -2,10 +2,12 @@
 //!
 //! Workers only forward. What they punt comes here: ARP and neighbour discovery, fragments,
 //! packets whose neighbour has to be resolved, echo requests to the gateway, packets too large for
-//! their link, and notices about dropped packets whose sender is to be told. One thread runs it in
+//! their link, notices about dropped packets whose sender is to be told, and control connections,
+//! which helpers read. One thread runs it in
 //! the engine; replay runs it inline. Everything it makes goes back to a worker and leaves through
 //! that worker's stages.
 
+pub mod control;
 pub mod limit;
 pub mod neighbours;
 
@@ -18,6 +20,7 @@ use std::sync::Arc;
 
 use turnpike_conntrack::ids::WorkerId;
 use turnpike_conntrack::time::Tick;
+use turnpike_conntrack::tracker::Shared;
 
 use crate::buffer::{Buffer, BufferPool};
 use crate::counters::WorkerCounters;
@@ -27,6 +30,7 @@ use crate::packet::reassembly::{Limits, Reassembler};
 use crate::program::Program;
 use crate::recent::{Dropped, Headers};
 use crate::slowpath::answers::Words;
+use crate::slowpath::control::Controls;
 use crate::slowpath::limit::AnswerLimit;
 use crate::slowpath::neighbours::{Event, Held, NeighbourTable};
 use crate::witness::{End, Ending, Witness};
@@ -59,6 +63,8 @@ pub struct SlowPathSetup<P> {
     pub workers: u8,
     /// Decides which answered addresses share a rate limit.
     pub seed: u64,
+    /// What all workers share: the expectations of helpers.
+    pub shared: Arc<Shared>,
 }
 
 /// The slow path's state.
@@ -70,6 +76,8 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     workers: u8,
     neighbours: NeighbourTable<P::Buf>,
     fragments: Reassembler<P::Buf>,
+    controls: Controls<P::Buf>,
+    shared: Arc<Shared>,
     limit: AnswerLimit,
     events: Vec<Event<P::Buf>>,
     /// Names the next copy of a packet.
@@ -89,6 +97,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             counters,
             workers,
             seed,
+            shared,
         } = setup;
         Self {
             pool,
@@ -97,6 +106,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             workers,
             neighbours: NeighbourTable::default(),
             fragments: Reassembler::new(Limits::default()),
+            controls: Controls::default(),
+            shared,
             limit: AnswerLimit::new(seed),
             events: Vec::new(),
             copy_id: 0,
@@ -127,6 +138,8 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             &mut self.events,
         );
         self.carry_out(now, out);
+        self.now = now;
+        self.adopt_controls(&before, out);
         for (iface, facts) in program.interfaces.iter() {
             let known = before.interfaces.find(iface).map(|old| &old.addresses);
             if known != Some(&facts.addresses) {
@@ -138,7 +151,12 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
     /// Deals with one punted packet.
     pub fn handle(&mut self, punt: Punt<P::Buf>, now: Tick, out: &mut SlowOutbox<P::Buf>) {
         self.now = now;
-        let Punt { buf, from, kind } = punt;
+        let Punt {
+            buf,
+            from,
+            kind,
+            control,
+        } = punt;
         match kind {
             PuntKind::Arp(iface) => self.hear_arp(iface, buf, from, now, out),
             PuntKind::Discovery(iface) => self.hear_discovery(iface, buf, from, now, out),
@@ -158,6 +176,10 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
                 self.answer_reject((&buf, from, iface), with, now, out);
             }
             PuntKind::Sniff(sniff) => self.send_copy(buf, from, &sniff, out),
+            PuntKind::Read => match control {
+                Some(wanted) => self.read_control(wanted, (buf, from), out),
+                None => self.drop_packet(buf, DropReason::HelperRefused),
+            },
         }
     }
 
@@ -167,6 +189,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         self.neighbours.tick(now, &mut self.events);
         self.carry_out(now, out);
         self.expire_fragments(now);
+        self.tend_controls(out);
     }
 
     /// The neighbours.
@@ -210,7 +233,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
     }
 
     fn count_held(&self) {
-        let held = self.neighbours.held() + self.fragments.held();
+        let held = self.neighbours.held() + self.fragments.held() + self.controls.held();
         self.counters.held.set(held as u64);
     }
 

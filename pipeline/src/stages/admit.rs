@@ -76,7 +76,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         core.witness.end(&buf, &End::bare(Ending::Held, None));
         let kind = PuntKind::Reassemble(port);
         let from = core.id;
-        return transmit::punt(core, Punt { buf, from, kind }, out);
+        return transmit::punt(core, Punt::new(buf, from, kind), out);
     }
     let track = if core.program.tracking.enabled {
         Track::Missed
@@ -173,15 +173,7 @@ fn consume<B: Buffer, W: Witness<B>>(
     out: &mut Outbox<B>,
 ) {
     core.witness.end(&buf, &End::bare(Ending::Consumed, None));
-    transmit::punt(
-        core,
-        Punt {
-            buf,
-            from: core.id,
-            kind,
-        },
-        out,
-    );
+    transmit::punt(core, Punt::new(buf, core.id, kind), out);
 }
 
 fn addressed_to_us<W>(core: &Core<W>, interface: IfaceId, parsed: &Parsed) -> bool {

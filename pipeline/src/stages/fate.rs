@@ -100,13 +100,5 @@ fn refuse<B: Buffer, W: Witness<B>>(
             ..end
         },
     );
-    transmit::punt(
-        core,
-        Punt {
-            buf,
-            from: core.id,
-            kind: notice,
-        },
-        out,
-    );
+    transmit::punt(core, Punt::new(buf, core.id, notice), out);
 }

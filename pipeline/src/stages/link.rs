@@ -1,4 +1,4 @@
-//! Stage 7, `link`: the last one. A packet gets its Ethernet header and leaves.
+//! Stage 8, `link`: the last one. A packet gets its Ethernet header and leaves.
 //!
 //! Reads the way; writes Ethernet addresses and tag. What is for the gateway, or for a neighbour
 //! that has to be resolved, or too large for its link, leaves for the slow path, finished but for
@@ -78,7 +78,7 @@ pub fn forward<B: Buffer, W: Witness<B>>(
         Ok(parsed) if exceeds(core, &parsed, interface) => {
             let kind = PuntKind::Fragment(interface, mac);
             let from = core.id;
-            transmit::punt(core, Punt { buf, from, kind }, out);
+            transmit::punt(core, Punt::new(buf, from, kind), out);
         }
         Ok(parsed) => frame(core, buf, parsed, (interface, mac, None), end, out),
         Err(reason) => core.drop_packet(buf, reason, end),
@@ -154,15 +154,7 @@ fn hold<B: Buffer, W: Witness<B>>(
         }
     }
     core.witness.end(&buf, &end_of(meta, Ending::Held));
-    transmit::punt(
-        core,
-        Punt {
-            buf,
-            from: core.id,
-            kind,
-        },
-        out,
-    );
+    transmit::punt(core, Punt::new(buf, core.id, kind), out);
 }
 
 fn local<B: Buffer, W: Witness<B>>(core: &mut Core<W>, buf: B, meta: &Meta, out: &mut Outbox<B>) {
@@ -170,15 +162,7 @@ fn local<B: Buffer, W: Witness<B>>(core: &mut Core<W>, buf: B, meta: &Meta, out:
         return core.drop_packet(buf, DropReason::NoListener, end_of(meta, Ending::Drop));
     };
     core.witness.end(&buf, &end_of(meta, Ending::Local));
-    transmit::punt(
-        core,
-        Punt {
-            buf,
-            from: core.id,
-            kind: PuntKind::Local(iface),
-        },
-        out,
-    );
+    transmit::punt(core, Punt::new(buf, core.id, PuntKind::Local(iface)), out);
 }
 
 /// Writes the Ethernet header of the interface and sends.

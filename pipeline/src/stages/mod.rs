@@ -12,6 +12,7 @@
 
 pub mod admit;
 pub mod ask;
+pub mod control;
 pub mod counting;
 pub mod distribute;
 pub mod family;

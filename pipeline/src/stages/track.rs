@@ -16,6 +16,7 @@ use crate::burst::{BURST_MAX, Burst, Meta, Track};
 use crate::packet::quoted::quoted;
 use crate::packet::segment::segment;
 use crate::packet::tuple::IcmpRole;
+use crate::stages::control;
 use crate::stages::family::Stack;
 use crate::witness::Witness;
 use crate::worker::Core;
@@ -60,7 +61,10 @@ pub fn known<F: Stack, B: Buffer, W>(
     flow: FlowRef,
 ) -> Track {
     let checksum = meta.checksum(buf);
-    let segment = segment(buf.head(), &meta.parsed, checksum);
+    let mut segment = segment(buf.head(), &meta.parsed, checksum);
+    if F::table(&core.conntrack).attention(flow.id).is_shifted() {
+        segment = control::as_sent::<F, W>(core, flow, segment);
+    }
     let table = F::table_mut(&mut core.conntrack);
     match table.track(flow, &segment, core.now, &core.program.tracking_config) {
         Tracked::Valid(state) => Track::Known(flow, state),

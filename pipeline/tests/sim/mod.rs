@@ -23,6 +23,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::{Capacity, Conntrack, Shared};
 use turnpike_pipeline::buffer::{Buffer, HeapBuffer, HeapPool};
 use turnpike_pipeline::counters::WorkerCounters;
+use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::{IfaceId, Mac, PortId, RuleId};
 use turnpike_pipeline::interfaces::PortFacts;
 use turnpike_pipeline::log::LogEvent;
@@ -82,6 +83,8 @@ pub struct Sim {
     pub now: Tick,
     pub sent: Vec<(PortId, Vec<u8>)>,
     pub logged: Vec<LogEvent>,
+    /// Whether the ring to the slow path has no room.
+    pub ring_full: bool,
     next_token: u64,
 }
 
@@ -137,6 +140,7 @@ impl Sim {
             counters: Arc::clone(&slow_counters),
             workers,
             seed: 1,
+            shared: Arc::clone(&shared),
         };
         Self {
             workers: (0..workers).map(make).collect(),
@@ -149,6 +153,7 @@ impl Sim {
             now: Tick::from_secs(1),
             sent: Vec::new(),
             logged: Vec::new(),
+            ring_full: false,
             next_token: 0,
         }
     }
@@ -186,6 +191,11 @@ impl Sim {
 
     /// Publishes another policy, as a reload does.
     pub fn reload(&mut self, policy: &Policy) {
+        self.reload_and_see(policy);
+    }
+
+    /// The same; what is sent because of it.
+    pub fn reload_and_see(&mut self, policy: &Policy) -> Vec<(PortId, Vec<u8>)> {
         let workers = u8::try_from(self.workers.len()).unwrap();
         let program = Arc::new(compile(policy, workers, Some(&self.program)));
         for worker in &mut self.workers {
@@ -195,13 +205,19 @@ impl Sim {
         self.slow.adopt(Arc::clone(&program), self.now, &mut out);
         self.program = program;
         self.deliver(out);
-        self.sent.clear();
+        std::mem::take(&mut self.sent)
     }
 
     /// How the last injected packet ended, the latest word on it.
     pub fn last_end(&mut self) -> End {
         let token = self.next_token;
         self.ends_of(token).pop().expect("the packet has ended")
+    }
+
+    /// How the last injected packet ended first: held, if it was.
+    pub fn first_end(&mut self) -> End {
+        let token = self.next_token;
+        *self.ends_of(token).first().expect("the packet has ended")
     }
 
     /// Every end of the packet with this token: a held one has two.
@@ -285,6 +301,15 @@ impl Sim {
             self.hand_over(owner, handover);
         }
         for punt in punts {
+            if self.ring_full {
+                let worker = &mut self.workers[usize::from(from.0)];
+                let mut unread = Outbox::default();
+                if let Err(buf) = worker.pass_unread(punt, &mut unread) {
+                    worker.count_drop(buf, DropReason::SlowPathRingFull);
+                }
+                self.settle(from, &mut unread);
+                continue;
+            }
             let mut slow_out = SlowOutbox::default();
             self.slow.handle(punt, self.now, &mut slow_out);
             self.deliver(slow_out);

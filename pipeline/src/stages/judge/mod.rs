@@ -22,6 +22,7 @@ use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
 use turnpike_conntrack::tuple::{Address, Tuple, V4, V6};
+use turnpike_helpers::helper::Reader;
 
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, Origin, Track, Way};
@@ -434,10 +435,17 @@ pub fn connection_mark<F: Stack, W>(core: &Core<W>, meta: &Meta) -> u32 {
 /// The helper of the packet's connection; that of one that is being opened is known already.
 fn helper<F: Stack, W>(core: &Core<W>, meta: &Meta) -> Option<HelperId> {
     match meta.track {
-        Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).helper(flow.id),
+        Track::Known(flow, _) | Track::Related(flow) => {
+            helper_of(F::table(&core.conntrack).helper(flow.id))
+        }
         Track::Opening(_) => meta.helper,
         Track::Exempt | Track::Missed | Track::Invalid => None,
     }
+}
+
+/// The helper that rules know, of the reader that an entry keeps.
+pub fn helper_of(kept: Option<HelperId>) -> Option<HelperId> {
+    Reader::numbered(kept?)?.helper_id()
 }
 
 /// Gives the connection the mark that rules have set on the way; whether that is another one.

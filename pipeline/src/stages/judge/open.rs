@@ -8,10 +8,11 @@ use turnpike_conntrack::nat::other_source_port;
 use turnpike_conntrack::steering::{SteeringClaim, SteeringError};
 use turnpike_conntrack::table::{CommitError, NewConnection};
 use turnpike_conntrack::tuple::{Address, Tuple, TuplePair};
+use turnpike_helpers::helper::Reader;
 
 use super::owner::{distribution, home};
 use super::route::route;
-use super::{accepted, announced, judge, keep_deltas, nat_state, prerouting, remember};
+use super::{accepted, announced, helper_of, judge, keep_deltas, nat_state, prerouting, remember};
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track, Way};
 use crate::drops::DropReason;
@@ -23,6 +24,7 @@ use crate::packet::segment::segment;
 use crate::policy::NatStateSet;
 use crate::rules::Path;
 use crate::stages::ask;
+use crate::stages::control;
 use crate::stages::family::Stack;
 use crate::stages::fate::Fate;
 use crate::stages::nat;
@@ -68,7 +70,7 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         None => ConnState::New,
     };
     meta.track = Track::Opening(state);
-    meta.helper = expected.and_then(|expected| expected.helper);
+    meta.helper = helper_of(expected.and_then(|expected| expected.helper));
     let mut path = Path::new();
     ask::note_lists(core, &view, &mut path);
     let packet = (buf, &mut *meta);
@@ -85,6 +87,8 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         }
     };
     ask::note_translated(core, &view, &mut path);
+    let reader = control::reader::<F, W>(core, &view.outgoing);
+    meta.helper = meta.helper.or(reader.and_then(Reader::helper_id));
     let judgement = judge(core, (buf, meta), &view, state, &mut path, out);
     if judgement.fate != Fate::Pass {
         return judgement.fate;
@@ -142,7 +146,7 @@ fn opening<F: Stack, W>(
                 reply: source.outgoing.inverse(),
             },
             expected,
-            helper: None,
+            helper: control::reader::<F, W>(core, &view.outgoing).and_then(Reader::number),
             claim: source.claim,
             mapping: nat::mapping(core, view),
             steered: None,
@@ -259,6 +263,7 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
                 table.set_masqueraded(id);
             }
             meta.track = Track::Known(flow, table.state(flow));
+            control::begin::<F, W>(core, meta, flow, &segment);
             core.note_limits::<F>(id);
             Ok(flow)
         }
