@@ -6,7 +6,7 @@
 use crate::entry::{Flags, Kin};
 use crate::expect::masters::{NO_MASTER, Node};
 use crate::expect::{MasterId, MasterRef};
-use crate::ids::{FlowId, HelperId, LabelId};
+use crate::ids::{FlowId, HelperId};
 use crate::table::{Table, at};
 use crate::tuple::Family;
 
@@ -52,17 +52,6 @@ impl<F: Family> Table<F> {
     /// Gives a connection a helper, or takes it away.
     pub fn set_helper(&mut self, id: FlowId, helper: Option<HelperId>) {
         self.warm[at(id)].helper = helper.map_or(0, HelperId::number);
-        self.hot[at(id)].forget_judgements();
-    }
-
-    /// Which layer-7 protocol a connection was found to be.
-    pub fn label(&self, id: FlowId) -> Option<LabelId> {
-        LabelId::new(self.warm[at(id)].label)
-    }
-
-    /// Notes which layer-7 protocol a connection was found to be.
-    pub fn set_label(&mut self, id: FlowId, label: Option<LabelId>) {
-        self.warm[at(id)].label = label.map_or(0, LabelId::number);
         self.hot[at(id)].forget_judgements();
     }
 

@@ -143,7 +143,7 @@ impl Exchange {
         for (worker, ring) in by_worker(&self.back) {
             while let Some(message) = ring.pop() {
                 match message {
-                    FromSlowPath::Neighbour(_) => {}
+                    FromSlowPath::Neighbour(_) | FromSlowPath::Examined(_) => {}
                     FromSlowPath::Whole(..)
                     | FromSlowPath::Send(..)
                     | FromSlowPath::Forward(..)

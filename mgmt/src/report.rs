@@ -365,7 +365,7 @@ pub struct Connection {
     /// Its protocol helper.
     pub helper: Option<String>,
     /// The number of the layer-7 protocol that its payload was found to be.
-    pub layer7_label: Option<u16>,
+    pub layer7_label: Option<String>,
     /// The connection that announced it, if that one still lives: its `id`.
     pub master: Option<String>,
     /// The generation of the program that judged it last.

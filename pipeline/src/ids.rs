@@ -29,6 +29,10 @@ pub struct MarkId(pub u16);
 /// The most names of marks one configuration can have.
 pub const MARKS_MAX: usize = 4_096;
 
+/// A layer-7 protocol: an index into the policy's protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Layer7Id(pub u16);
+
 /// A rule; its index in `Program::rules`, in configuration order over all tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RuleId(pub u32);

@@ -11,6 +11,7 @@ pub mod drops;
 pub mod fib;
 pub mod ids;
 pub mod interfaces;
+pub mod layer7;
 pub mod lists;
 pub mod log;
 pub mod masquerade;

@@ -9,6 +9,7 @@
 
 use turnpike_conntrack::entry::{Cached, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, Generation};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::limits::{Limit, Limits};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
@@ -73,6 +74,8 @@ pub struct Subject<F: Stack> {
     pub flags: Flags,
     /// Its mark, as a number.
     pub mark: u32,
+    /// What it was found to carry.
+    pub layer7: Layer7,
     /// Where its packets come in, by direction, in the numbers of the rehearsed program.
     pub entrances: [Entrance; 2],
 }
@@ -187,6 +190,7 @@ struct Passing<F: Stack> {
     state: ConnState,
     nat_state: NatStateSet,
     marks: Marks,
+    layer7: Layer7,
     now: Tick,
     certainty: Certainty,
 }
@@ -226,6 +230,7 @@ impl Rehearsal<'_> {
         let mut packet = self.packet(subject, direction, subject.flags.state(direction));
         packet.nat_state = nat_state_of(subject.flags);
         packet.marks.connection = subject.mark;
+        packet.layer7 = subject.layer7;
         if self.before_tracking(&mut packet)? {
             if packet.nat_state != NatStateSet::default() {
                 return Err(Refusal {
@@ -367,6 +372,7 @@ impl Rehearsal<'_> {
             state,
             nat_state: NatStateSet::default(),
             marks: Marks::default(),
+            layer7: Layer7::Unknown,
             now: self.now,
             certainty: Certainty::Certain,
         }
@@ -522,6 +528,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         nat_state: packet.nat_state,
         // No helper is there yet to give a connection.
         helper: None,
+        layer7: packet.layer7,
         now: packet.now,
         marks: packet.marks,
     }

@@ -450,6 +450,7 @@ impl Crew {
             wall,
             idle: Idle::new(idle),
             out: SlowOutbox::default(),
+            examined: Default::default(),
             waiting: Default::default(),
         };
         let berth = Berth {

@@ -45,9 +45,10 @@ pub fn assume(message: FromSlowPath<HeapBuffer>, worker: WorkerId) -> Assumed {
             }
             None => Assumed::Pass(FromSlowPath::Send(interface, buf)),
         },
-        message @ (FromSlowPath::Whole(..) | FromSlowPath::Output(_) | FromSlowPath::Notice(_)) => {
-            Assumed::Pass(message)
-        }
+        message @ (FromSlowPath::Whole(..)
+        | FromSlowPath::Examined(_)
+        | FromSlowPath::Output(_)
+        | FromSlowPath::Notice(_)) => Assumed::Pass(message),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod engine;
 mod firewall;
 pub(crate) mod host;
 pub mod interfaces;
+mod layer7;
 mod lists;
 pub mod logging;
 mod names;
@@ -48,6 +49,7 @@ const FILE: Keys = Keys {
         "routes",
         "connection-tracking",
         "address-lists",
+        "layer7-protocols",
         "firewall",
         "services",
         "logging",
@@ -55,12 +57,7 @@ const FILE: Keys = Keys {
         "tests",
         "timezone",
     ],
-    later: &[
-        "layer7-protocols",
-        "service-ports",
-        "routing-tables",
-        "routing-rules",
-    ],
+    later: &["service-ports", "routing-tables", "routing-rules"],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
         ("nat", "it belongs under `firewall:`"),
@@ -274,6 +271,7 @@ fn decode(
     let interface_lists =
         interfaces::decode_lists(file.field("interface-lists"), &mut names, problems);
     let mut address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
+    let layer7 = layer7::decode(file.field("layer7-protocols"), dir, &mut names, problems);
     let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
     let tracking = tracking::decode(file.field("connection-tracking"), problems);
     let tables = firewall::decode(file.field("firewall"), &mut names, problems);
@@ -292,6 +290,7 @@ fn decode(
         interface_lists,
         routes,
         address_lists,
+        layer7,
         tracking: Tracking {
             enabled: tracking.enabled == Enabled::Yes,
             loose_tcp: tracking.loose_tcp.is_on(),

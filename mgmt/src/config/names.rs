@@ -1,6 +1,6 @@
 //! Names and what they stand for, so that every mention of one is checked the same way.
 
-use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId, MARKS_MAX, MarkId};
+use turnpike_pipeline::ids::{IfaceId, InterfaceListId, Layer7Id, ListId, MARKS_MAX, MarkId};
 
 use super::firewall::NO_MARK;
 use super::section::{Word, or_report};
@@ -16,6 +16,8 @@ pub struct Names {
     pub interface_lists: Vec<String>,
     /// Address lists.
     pub address_lists: Vec<String>,
+    /// Layer-7 protocols.
+    pub layer7: Vec<String>,
     /// Marks of packets, connections and ways.
     pub marks: Vec<String>,
 }
@@ -64,6 +66,24 @@ impl Names {
         let hint = defined(name, &self.address_lists, "address-lists:");
         problems.error(span, format!("no address list is called `{name}`{hint}"));
         None
+    }
+
+    /// The layer-7 protocol called `name`.
+    pub fn layer7_id(&self, name: &str) -> Option<Layer7Id> {
+        index_of(&self.layer7, name).map(Layer7Id)
+    }
+
+    /// The same; an error at `span` if there is none.
+    pub fn layer7(&self, name: &str, span: Span, problems: &mut Problems) -> Option<Layer7Id> {
+        let found = self.layer7_id(name);
+        if found.is_none() {
+            let hint = defined(name, &self.layer7, "layer7-protocols:");
+            problems.error(
+                span,
+                format!("no layer-7 protocol is called `{name}`{hint}"),
+            );
+        }
+        found
     }
 
     /// The mark called `name`, `Some(None)` for `no-mark`; an error at `span` if it cannot be one.

@@ -95,6 +95,14 @@ pub trait Observer {
     /// A rule was looked at that asks for lists of addresses, whose members come and go.
     fn asks_lists(&mut self) {}
 
+    /// All of a rule holds but for the label of the packet's connection, which it asks for. Whoever
+    /// sees packets has the connection looked through; whoever knows better what it carries says
+    /// whether the rule is to match.
+    fn asks_label(&mut self, rule: RuleId) -> Option<bool> {
+        let _ = rule;
+        None
+    }
+
     /// A matching rule adds an address to a list, before the next rule is looked at. Whoever only
     /// looks adds nothing.
     fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
@@ -267,7 +275,14 @@ fn look(
     if rule.asks_lists() {
         observer.asks_lists();
     }
-    let look = rule.look(facts, program);
+    let mut look = rule.look(facts, program);
+    if rule.asks_label() && !rule.disabled && rule.holds_but_for_label(facts, program) {
+        look = match observer.asks_label(id) {
+            Some(true) => Look::Matched,
+            Some(false) => Look::Failed("layer7-protocol"),
+            None => look,
+        };
+    }
     if look != Look::Matched {
         return look;
     }

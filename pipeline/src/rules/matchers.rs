@@ -5,6 +5,7 @@
 //! IPv6 packet. A test holds when the answer is yes, or no for a negated one; without an answer
 //! it does not hold, negated or not.
 
+mod label;
 mod value;
 
 use turnpike_conntrack::ids::HelperId;
@@ -19,6 +20,7 @@ use crate::program::Program;
 use crate::rules::external::is_mapped;
 use crate::rules::facts::Facts;
 use crate::rules::flow_class::is_of_class;
+use crate::rules::matchers::label::LabelAsk;
 
 /// One question of a rule, negated or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,6 +70,7 @@ pub(super) enum Ask {
     Helper(HelperId),
     Protection(Protection),
     Classifier(Classifier),
+    Label(LabelAsk),
 }
 
 impl Test {
@@ -81,6 +84,10 @@ impl Test {
             // Not a question of the packet alone: the evaluator asks it when all others hold.
             connection_limit: _,
             connection_type,
+            // Asked by `label::tests`.
+            layer7_protocol: _,
+            p2p: _,
+            layer7_fail: _,
             protocol,
             src_address,
             dst_address,
@@ -131,6 +138,8 @@ impl Test {
             add(test(&Some(*mark), Ask::Mark));
         }
         tests.extend(test(classifier, Ask::Classifier));
+        // Behind all others: whether those hold is whether a connection is looked through.
+        tests.extend(label::tests(rule));
         tests.into()
     }
 
@@ -198,6 +207,7 @@ impl Test {
             Ask::AddressType(End::Dst, _) => "dst-address-type",
             Ask::Mark(mark) => mark.kind.matcher(),
             Ask::Helper(_) => "connection-type",
+            Ask::Label(asked) => asked.name(),
             Ask::Protection(_) => "ipsec-policy",
             Ask::Classifier(_) => "per-connection-classifier",
         }
@@ -247,6 +257,7 @@ impl Test {
                 Some(address_type.is_in(*types))
             }
             Ask::Helper(asked) => Some(facts.helper == Some(*asked)),
+            Ask::Label(asked) => Some(asked.answer(facts.layer7, self.negated, program)),
             Ask::Protection(asked) => Some(*asked == Protection::None),
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))

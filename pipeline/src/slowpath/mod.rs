@@ -10,6 +10,7 @@ pub mod limit;
 pub mod neighbours;
 
 mod answers;
+mod labelling;
 mod pieces;
 mod resolution;
 
@@ -21,6 +22,7 @@ use turnpike_conntrack::time::Tick;
 use crate::buffer::{Buffer, BufferPool};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
+use crate::layer7::streams::Streams;
 use crate::outbox::{ErrorKind, FromSlowPath, Punt, PuntKind};
 use crate::packet::reassembly::{Limits, Reassembler};
 use crate::program::Program;
@@ -70,6 +72,7 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     neighbours: NeighbourTable<P::Buf>,
     fragments: Reassembler<P::Buf>,
     limit: AnswerLimit,
+    streams: Streams,
     events: Vec<Event<P::Buf>>,
     /// A frame under construction; kept, so that its memory is.
     frame: Vec<u8>,
@@ -95,6 +98,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             neighbours: NeighbourTable::default(),
             fragments: Reassembler::new(Limits::default()),
             limit: AnswerLimit::new(seed),
+            streams: Streams::default(),
             events: Vec::new(),
             frame: Vec::with_capacity(2_048),
             now: Tick::default(),
@@ -162,6 +166,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         self.neighbours.tick(now, &mut self.events);
         self.carry_out(now, out);
         self.expire_fragments(now);
+        self.streams.expire(now, &self.program.layer7);
     }
 
     /// The neighbours.

@@ -184,6 +184,7 @@ pub fn facts<F: Family>(
         state,
         nat_state,
         helper: meta.helper,
+        layer7: meta.layer7,
         now,
         marks: meta.marks,
     }

@@ -1,4 +1,4 @@
-//! Stage 7, `link`: the last one. A packet gets its Ethernet header and leaves.
+//! Stage 8, `link`: the last one. A packet gets its Ethernet header and leaves.
 //!
 //! Reads the way; writes Ethernet addresses and tag. What is for the gateway, or for a neighbour
 //! that has to be resolved, or too large for its link, leaves for the slow path, finished but for

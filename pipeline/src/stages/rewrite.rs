@@ -1,4 +1,4 @@
-//! Stage 6, `rewrite`: the accepted packet gets the addresses it leaves with.
+//! Stage 7, `rewrite`: the accepted packet gets the addresses it leaves with.
 //!
 //! Reads the connection, the way and what rules change; writes addresses, ports or identifiers,
 //! DSCP, checksums (by differences, RFC 1624), and the time to live. Drops what cannot carry its

@@ -82,6 +82,8 @@ pub struct Sim {
     pub now: Tick,
     pub sent: Vec<(PortId, Vec<u8>)>,
     pub logged: Vec<LogEvent>,
+    /// Whether the slow path has no time for samples.
+    pub samples_wait: bool,
     next_token: u64,
 }
 
@@ -149,6 +151,7 @@ impl Sim {
             now: Tick::from_secs(1),
             sent: Vec::new(),
             logged: Vec::new(),
+            samples_wait: false,
             next_token: 0,
         }
     }
@@ -280,6 +283,17 @@ impl Sim {
             self.slow.handle(punt, self.now, &mut slow_out);
             self.deliver(slow_out);
         }
+        self.read_samples();
+    }
+
+    /// Lets the slow path look through what workers have left for it.
+    pub fn read_samples(&mut self) {
+        if self.samples_wait {
+            return;
+        }
+        let mut slow_out = SlowOutbox::default();
+        self.slow.read_samples(self.now, &mut slow_out);
+        self.deliver(slow_out);
     }
 
     fn hand_over(&mut self, owner: WorkerId, handover: Handover<HeapBuffer>) {

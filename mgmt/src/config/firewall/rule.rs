@@ -35,11 +35,9 @@ pub struct Draft<'a> {
 
 /// What the vocabulary has and this version has not.
 const LATER: &[&str] = &[
-    "layer7-protocol",
     "new-mss",
     "new-priority",
     "new-routing-mark",
-    "p2p",
     "route-dst",
     "routing-mark",
     "routing-table",
@@ -65,6 +63,8 @@ macro_rules! rule_keys {
 const BEFORE_MANGLE: &str = "raw comes before mangle, which marks packets";
 const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
+const UNREAD: &str =
+    "nat rules see only the first packet of a connection, before anything of it was looked at";
 const TRANSLATES: &str = "only nat rules translate";
 const REJECTS: &str = "only filter rules reject";
 const CHANGES: &str = "only mangle rules change packets";
@@ -81,6 +81,9 @@ const RAW: Keys = Keys {
         ("connection-bytes", BEFORE_TRACKING),
         ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
+        ("layer7-protocol", BEFORE_TRACKING),
+        ("layer7-fail", BEFORE_TRACKING),
+        ("p2p", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
@@ -107,6 +110,9 @@ const FILTER: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "layer7-protocol",
+        "layer7-fail",
+        "p2p",
         "reject-with"
     ),
     later: LATER,
@@ -135,6 +141,9 @@ const MANGLE: Keys = Keys {
         "connection-type",
         "connection-mark",
         "packet-mark",
+        "layer7-protocol",
+        "layer7-fail",
+        "p2p",
         "new-connection-mark",
         "new-dscp",
         "new-hop-limit",
@@ -170,6 +179,9 @@ const NAT: Keys = Keys {
     elsewhere: &[
         ("connection-state", FIRST_PACKET),
         ("connection-nat-state", FIRST_PACKET),
+        ("layer7-protocol", UNREAD),
+        ("layer7-fail", UNREAD),
+        ("p2p", UNREAD),
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),

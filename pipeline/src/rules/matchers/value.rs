@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use turnpike_conntrack::labels::Layer7;
 use turnpike_helpers::catalogue::protocol_name;
 use turnpike_helpers::names::helper_name;
 
@@ -44,6 +45,11 @@ impl Test {
                 .and_then(helper_name)
                 .unwrap_or("none")
                 .to_owned(),
+            Ask::Label(_) => match facts.layer7 {
+                Layer7::Unknown => "unknown".to_owned(),
+                Layer7::Unexamined => "not looked at".to_owned(),
+                Layer7::Found(label) => program.layer7.name(label).unwrap_or("?").to_owned(),
+            },
             Ask::Protection(_) => "none".to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
             Ask::Classifier(asked) => class(facts, asked)?.to_string(),
