@@ -1,4 +1,4 @@
-//! What is known of a connection's layer 7: its label, or how far its first data has been looked at.
+//! What is known of a connection's layer 7: its label, or how far its first data was looked at.
 //!
 //! An entry has two bytes for it: zero as long as nobody has asked, a label's number once one was
 //! found, and between the two how many packets have been sampled, or that there are no more to be.

@@ -108,7 +108,7 @@ impl Samples {
         self.filled.push(sample).is_ok()
     }
 
-    /// Takes the next sample; `read` sees it before its place is free again. `None` if there is none.
+    /// Takes the next sample; `read` sees it before its place is free again. `None` without one.
     pub fn take<T>(&self, read: impl FnOnce(&Sample) -> T) -> Option<T> {
         let sample = self.filled.pop()?;
         let read = read(&sample);

@@ -267,15 +267,6 @@ impl Test {
     }
 }
 
-impl Facts {
-    const fn interface(&self, way: Way) -> Option<IfaceId> {
-        match way {
-            Way::In => self.in_interface,
-            Way::Out => self.out_interface,
-        }
-    }
-}
-
 fn test<T: Clone>(asked: &Option<Match<T>>, ask: impl FnOnce(T) -> Ask) -> Option<Test> {
     asked.as_ref().map(|asked| Test {
         ask: ask(asked.value.clone()),

@@ -53,13 +53,8 @@ fn group(item: Item<'_>, names: &Names, problems: &mut Problems) -> Option<PeerT
     let protocols: Box<[_]> = known.collect();
     if protocols.is_empty() {
         let message = format!(
-            "no layer-7 protocol is called {}; take them from the library: write \
-             layer7-protocols: {{ \"*\": {{ file: layer7/p2p.yaml }} }}",
-            if members.len() == 1 {
-                format!("`{group}`")
-            } else {
-                "what a group of p2p is".to_owned()
-            }
+            "`layer7-protocols:` has no protocol of `{group}`; take those of the library: write \
+             layer7-protocols: {{ \"*\": {{ file: layer7/p2p.yaml }} }}"
         );
         problems.error(item.span, message);
         return None;

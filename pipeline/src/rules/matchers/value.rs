@@ -8,6 +8,7 @@ use turnpike_helpers::names::helper_name;
 
 use super::{Ask, Test, Way};
 use crate::fib::AddressType;
+use crate::ids::IfaceId;
 use crate::policy::{IpFamily, MarkKind, NatStateSet};
 use crate::program::Program;
 use crate::rules::facts::Facts;
@@ -54,6 +55,16 @@ impl Test {
             Ask::Mark(asked) => mark(facts, asked.kind, program),
             Ask::Classifier(asked) => class(facts, asked)?.to_string(),
         })
+    }
+}
+
+impl Facts {
+    /// The interface by which the packet passes this way.
+    pub(super) const fn interface(&self, way: Way) -> Option<IfaceId> {
+        match way {
+            Way::In => self.in_interface,
+            Way::Out => self.out_interface,
+        }
     }
 }
 
