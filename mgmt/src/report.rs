@@ -5,6 +5,7 @@
 
 mod audit;
 mod drops;
+mod layer7;
 mod logs;
 mod reload;
 
@@ -14,6 +15,7 @@ use crate::problem::Problem;
 
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
 pub use drops::{Drops, RecentDrop};
+pub use layer7::{Layer7Protocol, Layer7Status};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 pub use reload::{
     Affected, Confirmed, Difference, DryRun, Effect, Effects, ListChange, MovedRule, NeverMatch,
@@ -52,6 +54,8 @@ pub struct Status {
     pub expectations: Expectations,
     /// External addresses whose ports are in use or were exhausted, those in need first.
     pub pools: Vec<Pool>,
+    /// What connections are looked through for.
+    pub layer7: Layer7Status,
     /// The log: what was not logged, and what its targets took.
     pub log: LogStatus,
     /// Who watches connections now.

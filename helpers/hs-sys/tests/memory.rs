@@ -1,5 +1,7 @@
 //! Everything that Vectorscan takes is given back.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 use std::alloc::{Layout, alloc, dealloc};
 use std::ffi::{CString, c_void};
 use std::sync::Arc;

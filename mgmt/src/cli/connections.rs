@@ -207,6 +207,7 @@ fn human(connections: &[Connection]) -> String {
             "age",
             "idle",
             "helper",
+            "layer7",
             "rule",
         ],
         &[
@@ -236,6 +237,7 @@ fn human(connections: &[Connection]) -> String {
             duration(c.age_seconds),
             duration(c.idle_seconds),
             c.helper.clone().unwrap_or_default(),
+            c.layer7_label.clone().unwrap_or_default(),
             c.rule.clone().unwrap_or_default(),
         ]);
     }

@@ -6,6 +6,7 @@
 mod connections;
 mod drops;
 mod events;
+mod layer7;
 mod listeners;
 mod lists;
 mod logging;

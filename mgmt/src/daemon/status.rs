@@ -18,7 +18,7 @@ use turnpike_pipeline::policy::{Action, Edit, TableKind};
 use turnpike_pipeline::program::Program;
 
 use super::reload::Pending;
-use super::{Daemon, connections};
+use super::{Daemon, connections, layer7};
 use crate::config::adding_action;
 use crate::filter::{EventFilter, Filter};
 use crate::logs::Topic;
@@ -52,6 +52,7 @@ impl Running for Daemon {
         };
         if let Some(gateway) = gateway.as_ref() {
             fill(&mut status, gateway);
+            status.layer7 = layer7::status(&gateway.program(), &self.state().config.policy.layer7);
         }
         status
     }

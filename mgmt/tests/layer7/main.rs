@@ -9,6 +9,7 @@
 
 mod captures;
 mod payloads;
+mod replayed;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
