@@ -383,7 +383,7 @@ pub struct Warm {
     pub(crate) claim: u16,
     /// The place among masters that it counts on: its own if it is one, else its master's.
     pub(crate) master: u16,
-    /// Which layer-7 protocol it was found to be; zero if none.
+    /// What is known of its layer 7, see `labels`; zero if nobody has asked.
     pub(crate) label: u16,
     /// Its helper; zero if none.
     pub(crate) helper: u8,

@@ -36,16 +36,19 @@ impl HelperId {
     }
 }
 
+/// The most layer-7 labels that ever have a number.
+pub const LABELS_MAX: usize = 16_384;
+
 /// A layer-7 label's number: which protocol the payload was found to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LabelId(NonZeroU16);
 
 impl LabelId {
-    /// The label with this number; zero is none.
+    /// The label with this number; zero is none, and so is one above [`LABELS_MAX`].
     pub const fn new(number: u16) -> Option<Self> {
         match NonZeroU16::new(number) {
-            Some(number) => Some(Self(number)),
-            None => None,
+            Some(number) if (number.get() as usize) <= LABELS_MAX => Some(Self(number)),
+            Some(_) | None => None,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::entry::{Flags, Kin, remaining};
 use crate::expect::masters::{NO_MASTER, Node};
 use crate::expect::{MasterId, MasterRef};
-use crate::ids::{FlowId, HelperId, LabelId};
+use crate::ids::{FlowId, HelperId};
 use crate::table::{Table, at};
 use crate::time::Tick;
 use crate::timeouts::millis;
@@ -117,17 +117,6 @@ impl<F: Family> Table<F> {
         if self.hot[at(id)].flags.contains(Flags::CONFIRMED) && left < millis(timeout) {
             self.refresh(id, timeout, now);
         }
-    }
-
-    /// Which layer-7 protocol a connection was found to be.
-    pub fn label(&self, id: FlowId) -> Option<LabelId> {
-        LabelId::new(self.warm[at(id)].label)
-    }
-
-    /// Notes which layer-7 protocol a connection was found to be.
-    pub fn set_label(&mut self, id: FlowId, label: Option<LabelId>) {
-        self.warm[at(id)].label = label.map_or(0, LabelId::number);
-        self.hot[at(id)].forget_judgements();
     }
 
     /// Whether a connection has reached its end: by its deadline, or because it was to end with a

@@ -23,6 +23,7 @@ mod icmp;
 pub mod ids;
 mod index;
 mod kin;
+pub mod labels;
 mod lent;
 pub mod limits;
 #[expect(unsafe_code, reason = "the advice about pages is an unsafe function")]

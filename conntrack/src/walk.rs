@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use crate::entry::{Flags, NONE, remaining};
 use crate::expect::MasterRef;
-use crate::ids::{ConnState, FlowId, Generation, HelperId, LabelId};
+use crate::ids::{ConnState, FlowId, Generation, HelperId};
+use crate::labels::Layer7;
 use crate::table::{Table, at};
 use crate::time::Tick;
 use crate::tuple::{Family, TuplePair, V4, V6};
@@ -41,8 +42,8 @@ pub struct Connection<F: Family> {
     pub master: Option<MasterRef>,
     /// Its helper.
     pub helper: Option<HelperId>,
-    /// Which layer-7 protocol it was found to be.
-    pub label: Option<LabelId>,
+    /// What it was found to carry.
+    pub layer7: Layer7,
 }
 
 impl<F: Family> Connection<F> {
@@ -151,7 +152,7 @@ impl<F: Family> Table<F> {
             rule: (warm.rule != NONE).then_some(warm.rule),
             master: self.master(id),
             helper: HelperId::new(warm.helper),
-            label: LabelId::new(warm.label),
+            layer7: self.layer7(id),
         }
     }
 

@@ -89,6 +89,7 @@ mod tests {
     use turnpike_conntrack::entry::Flags;
     use turnpike_conntrack::events::Change;
     use turnpike_conntrack::ids::{FlowId, Generation};
+    use turnpike_conntrack::labels::Layer7;
     use turnpike_conntrack::time::Tick;
     use turnpike_conntrack::tuple::{TuplePair, V4};
     use turnpike_conntrack::walk::Connection;
@@ -108,7 +109,7 @@ mod tests {
             rule: None,
             master: None,
             helper: None,
-            label: None,
+            layer7: Layer7::Unknown,
             idle_ms: 0,
         };
         Event {

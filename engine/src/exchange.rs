@@ -143,7 +143,9 @@ impl Exchange {
         for (worker, ring) in by_worker(&self.back) {
             while let Some(message) = ring.pop() {
                 match message {
-                    FromSlowPath::Neighbour(_) | FromSlowPath::Control(..) => {}
+                    FromSlowPath::Neighbour(_)
+                    | FromSlowPath::Control(..)
+                    | FromSlowPath::Examined(_) => {}
                     FromSlowPath::Whole(..)
                     | FromSlowPath::Send(..)
                     | FromSlowPath::Forward(..)

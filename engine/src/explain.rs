@@ -396,6 +396,7 @@ impl Explainer {
             for (_, message) in messages {
                 self.returned(message);
             }
+            self.slow_path.read_samples(self.now, &mut self.slow_outbox);
         }
     }
 

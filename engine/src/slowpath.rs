@@ -2,8 +2,9 @@
 //!
 //! A message that carries a packet and finds its ring full is a counted drop. News of a neighbour
 //! must not be lost, or a worker would ask for ever: it waits here until there is room, and only
-//! the newest of one neighbour does. News of a control connection must not be lost either, and no
-//! packet that was read may overtake it: while some waits, such packets are dropped.
+//! the newest of one neighbour does. What was found of a connection waits, too. News of a control
+//! connection must not be lost either, and no packet that was read may overtake it: while some
+//! waits, such packets are dropped.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -14,6 +15,7 @@ use turnpike_conntrack::time::Tick;
 use turnpike_pipeline::counters::WorkerCounters;
 use turnpike_pipeline::drops::DropReason;
 use turnpike_pipeline::ids::IfaceId;
+use turnpike_pipeline::layer7::streams::Examination;
 use turnpike_pipeline::outbox::{FromSlowPath, NeighbourUpdate};
 use turnpike_pipeline::slowpath::{SlowOutbox, SlowPath};
 use turnpike_pipeline::wall::Wall;
@@ -52,6 +54,8 @@ pub(crate) struct SlowPathLoop {
     pub waiting: Waiting,
     /// News of control connections that waits for room, in its order.
     pub control_news: VecDeque<(WorkerId, FromSlowPath<Mbuf>)>,
+    /// What was found of connections and waits for room: one for each that was looked at, at most.
+    pub examined: VecDeque<(WorkerId, Examination)>,
 }
 
 impl SlowPathLoop {
@@ -67,7 +71,7 @@ impl SlowPathLoop {
             }
             self.adopt(now);
             let answered = self.mailbox.serve(&mut self.slow);
-            let packets = self.handle_punts(now);
+            let packets = self.handle_punts(now) + self.slow.read_samples(now, &mut self.out);
             if now.as_micros() - ticked.as_micros() >= TICK_US {
                 self.slow.tick(now, &mut self.out);
                 self.clock.set(&self.wall);
@@ -126,6 +130,14 @@ impl SlowPathLoop {
             }
         }
         self.flush_control_news();
+        while let Some((worker, examination)) = self.examined.pop_front() {
+            let ring = self.exchange.back_to(worker);
+            let message = FromSlowPath::Examined(examination);
+            if ring.is_some_and(|ring| ring.push(message).is_err()) {
+                self.examined.push_front((worker, examination));
+                break;
+            }
+        }
         for (worker, message) in self.out.to_worker.drain(..) {
             let Some(ring) = self.exchange.back_to(worker) else {
                 continue;
@@ -152,6 +164,9 @@ impl SlowPathLoop {
                 Err(FromSlowPath::Neighbour(news)) => {
                     self.waiting
                         .insert((worker, news.interface, news.address), news);
+                }
+                Err(FromSlowPath::Examined(examination)) => {
+                    self.examined.push_back((worker, examination));
                 }
                 Err(
                     FromSlowPath::Whole(_, buf)

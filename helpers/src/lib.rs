@@ -1,7 +1,8 @@
 //! Protocol knowledge of Turnpike, as pure data and functions over bytes.
 //!
 //! The catalogue of services and protocols that rules name, the helpers' names, what a helper is
-//! ([`helper::Helper`]), and the server name of TLS with the globs that rules hold it against.
+//! ([`helper::Helper`]), the server name of TLS with the globs that rules hold it against, and the
+//! patterns that connections are told apart by ([`layer7`]).
 
 pub mod catalogue;
 pub mod ftp;
@@ -9,6 +10,7 @@ pub mod glob;
 pub mod h323;
 pub mod helper;
 pub mod irc;
+pub mod layer7;
 pub mod names;
 pub mod pptp;
 pub mod readers;

@@ -6,6 +6,7 @@
 mod audit;
 mod drops;
 mod helpers;
+mod layer7;
 mod logs;
 mod reload;
 
@@ -16,6 +17,7 @@ use crate::problem::Problem;
 pub use audit::{Audit, Finding, Reachable, Service, Severity};
 pub use drops::{Drops, RecentDrop};
 pub use helpers::{Helper, HelperCounts, HelperRewrite, HelperSession, Helpers};
+pub use layer7::{Layer7Protocol, Layer7Status};
 pub use logs::{Log, LogLine, LogStatus, LogTarget};
 pub use reload::{
     Affected, Confirmed, Difference, DryRun, Effect, Effects, ListChange, MovedRule, NeverMatch,
@@ -57,6 +59,8 @@ pub struct Status {
     pub expectations: Expectations,
     /// External addresses whose ports are in use or were exhausted, those in need first.
     pub pools: Vec<Pool>,
+    /// What connections are looked through for.
+    pub layer7: Layer7Status,
     /// The log: what was not logged, and what its targets took.
     pub log: LogStatus,
     /// Who watches connections now.
@@ -372,7 +376,7 @@ pub struct Connection {
     /// Its protocol helper.
     pub helper: Option<String>,
     /// The number of the layer-7 protocol that its payload was found to be.
-    pub layer7_label: Option<u16>,
+    pub layer7_label: Option<String>,
     /// The connection that announced it, if that one still lives: its `id`.
     pub master: Option<String>,
     /// The generation of the program that judged it last.

@@ -21,8 +21,8 @@ use turnpike_mgmt::config::services::MetricsConfig;
 use turnpike_mgmt::filter::{EventFilter, Filter};
 use turnpike_mgmt::report::{
     AddressList, ConfigInEffect, ConfigProblem, Confirmed, Connection, Connections, Counted, Drops,
-    DryRun, Explained, Failed, Flushed, Helper, Helpers, ListChanged, Lists, Log, LogLine,
-    RecentDrop, Reloaded, Rule, Rules, Status,
+    DryRun, Explained, Failed, Flushed, Helper, Helpers, Layer7Status, ListChanged, Lists, Log,
+    LogLine, RecentDrop, Reloaded, Rule, Rules, Status,
 };
 use turnpike_mgmt::running::{
     Asked, LogWanted, NewEntry, Refusal, ReloadOptions, Running, Unanswered, Unlisted,
@@ -54,6 +54,10 @@ impl Running for MadeUp {
     fn status(&self) -> Status {
         Status {
             version: "9.9.9".into(),
+            layer7: Layer7Status {
+                opened: 12,
+                ..Layer7Status::default()
+            },
             ..Status::default()
         }
     }
@@ -333,6 +337,7 @@ fn every_path_answers_json() {
     assert_eq!(client.get::<Rules>("/v1/rules").unwrap().rules.len(), 2);
     let nat: Rules = client.get("/v1/rules?table=nat").unwrap();
     assert_eq!(nat.rules.len(), 1);
+    assert_eq!(client.get::<Layer7Status>("/v1/layer7").unwrap().opened, 12);
     assert!(client.get::<Drops>("/v1/drops").unwrap().drops.len() > 30);
     assert_eq!(
         client.get::<Log>("/v1/log?after=7&limit=3").unwrap().last,

@@ -1,6 +1,7 @@
 //! A burst: up to 64 packets on their way through the stages, and a mask of those still alive.
 
 use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::segment::Checksum;
 
 use crate::buffer::Buffer;
@@ -120,6 +121,8 @@ pub struct Meta {
     pub opening: Option<OpeningId>,
     /// The helper of its connection.
     pub helper: Option<HelperId>,
+    /// What is known of what its connection carries.
+    pub layer7: Layer7,
     /// Its marks.
     pub marks: Marks,
     /// The routing table by which its way was found, once it was.

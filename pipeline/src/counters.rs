@@ -210,7 +210,7 @@ pub enum PuntCause {
 
 impl PuntCause {
     /// Every cause, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Arp,
         Self::NeighbourDiscovery,
         Self::Reassemble,

@@ -43,6 +43,9 @@ pub const ROUTING_TABLES_MAX: usize = 256;
 
 /// The most routing rules one configuration can have.
 pub const ROUTING_RULES_MAX: usize = 1_024;
+/// A layer-7 protocol: an index into the policy's protocols.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Layer7Id(pub u16);
 
 /// A rule; its index in `Program::rules`, in configuration order over all tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,6 +12,7 @@ pub mod fib;
 pub mod helping;
 pub mod ids;
 pub mod interfaces;
+pub mod layer7;
 pub mod lists;
 pub mod log;
 pub mod masquerade;

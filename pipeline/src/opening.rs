@@ -25,6 +25,8 @@ pub struct Opening<F: Family> {
     pub mark: u32,
     /// What rules change of the packet that opens it.
     pub edits: Edits,
+    /// Whether a rule asks for its label.
+    pub wants_label: bool,
     /// What rules have counted it for, if another worker is to enter it.
     pub counted: Option<Counted>,
 }

@@ -10,6 +10,7 @@ use turnpike_helpers::helper::{Reader, Session};
 use crate::counters::PuntCause;
 use crate::helping::shift::Shifts;
 use crate::ids::{IfaceId, Mac, PortId};
+use crate::layer7::streams::Examination;
 use crate::log::LogEvent;
 use crate::opening::AnyOpening;
 use crate::policy::{RejectWith, Sniff};
@@ -219,6 +220,8 @@ pub enum ErrorKind {
 pub enum FromSlowPath<B> {
     /// A neighbour's link address became known, changed, or is no longer valid.
     Neighbour(NeighbourUpdate),
+    /// What looking at a connection's first data came to.
+    Examined(Examination),
     /// A packet put together from its fragments, to enter as if this port had received it whole.
     Whole(PortId, B),
     /// A frame, finished but for the interface's tag.

@@ -20,6 +20,7 @@ use crate::counters::{Counts, PerInterface, RuleCounters};
 use crate::fib::Fib;
 use crate::ids::{IfaceId, RuleId};
 use crate::interfaces::{Interfaces, PortFacts};
+use crate::layer7::Layer7Program;
 use crate::lists::Lists;
 use crate::policy::{Policy, ServicePorts, TableKind, Tracking};
 use crate::routing::Routing;
@@ -70,6 +71,8 @@ pub struct Program {
     pub zone: Zone,
     /// What rules remember of the packets that they were asked for.
     pub states: RuleStates,
+    /// What connections are looked through for.
+    pub layer7: Layer7Program,
     carry: Box<[Option<RuleId>]>,
     rule_counters: Box<[RuleCounters]>,
     interface_counters: Box<[PerInterface]>,
@@ -135,6 +138,12 @@ impl Program {
             zone: policy.zone.clone(),
             states: RuleStates::build(&rules, (&carry, &lasting), previous.map(|p| &p.states)),
             lasting,
+            layer7: Layer7Program::build(
+                &policy.layer7,
+                &rules,
+                context.workers,
+                previous.map(|p| &p.layer7),
+            ),
             interfaces,
             rules,
             carry,
@@ -150,6 +159,12 @@ impl Program {
         program.marks = MarkNumbers::build(&policy.marks, Some(&left.marks));
         program.routing = Routing::build(&policy.routing, &program.marks);
         program.lists = Lists::build(&policy.address_lists, Some(&left.lists), context.key);
+        program.layer7 = Layer7Program::build(
+            &policy.layer7,
+            &program.rules,
+            context.workers,
+            Some(&left.layer7),
+        );
         program
     }
 

@@ -9,6 +9,7 @@
 
 use turnpike_conntrack::entry::{Cached, Flags};
 use turnpike_conntrack::ids::{ConnState, Direction, Generation};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::limits::{Limit, Limits};
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tracker::Shared;
@@ -74,6 +75,8 @@ pub struct Subject<F: Stack> {
     pub flags: Flags,
     /// Its mark, as a number.
     pub mark: u32,
+    /// What it was found to carry.
+    pub layer7: Layer7,
     /// Where its packets come in, by direction, in the numbers of the rehearsed program.
     pub entrances: [Entrance; 2],
 }
@@ -194,6 +197,7 @@ struct Passing<F: Stack> {
     marks: Marks,
     router: Option<IpAddr>,
     routing_table: Option<RoutingTableId>,
+    layer7: Layer7,
     now: Tick,
     certainty: Certainty,
 }
@@ -242,6 +246,7 @@ impl Rehearsal<'_> {
         let mut packet = self.packet(subject, direction, subject.flags.state(direction));
         packet.nat_state = nat_state_of(subject.flags);
         packet.marks.connection = subject.mark;
+        packet.layer7 = subject.layer7;
         if self.before_tracking(&mut packet)? {
             if packet.nat_state != NatStateSet::default() {
                 return Err(Refusal {
@@ -400,6 +405,7 @@ impl Rehearsal<'_> {
             marks: Marks::default(),
             router: None,
             routing_table: None,
+            layer7: Layer7::Unknown,
             now: self.now,
             certainty: Certainty::Certain,
         }
@@ -573,6 +579,7 @@ fn facts<F: Stack>(packet: &Passing<F>, tuple: &Tuple<F>, out_interface: Option<
         nat_state: packet.nat_state,
         // What is rehearsed has no helper: rules that ask for one are taken not to match.
         helper: None,
+        layer7: packet.layer7,
         now: packet.now,
         marks: packet.marks,
         routing_table: packet.routing_table,

@@ -5,14 +5,17 @@ use std::sync::Arc;
 
 use turnpike_conntrack::hash::HashKey;
 use turnpike_conntrack::ids::Generation;
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::rss::Distribution;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
+use turnpike_helpers::layer7::Pattern;
 
 use crate::ids::{Mac, PortId};
 use crate::interfaces::PortFacts;
 use crate::policy::{
-    Action, Chain, Interface, Matchers, NatStateSet, Policy, PortChoice, Route, Rule, Source, Via,
+    Action, Chain, Interface, Layer7Protocol, Matchers, NatStateSet, Policy, PortChoice, Route,
+    Rule, Source, Via,
 };
 use crate::program::{CompileContext, Program};
 use crate::rules::{Facts, Marks};
@@ -75,6 +78,15 @@ pub(crate) fn chain(name: &str, rules: Vec<Rule>) -> Chain {
     }
 }
 
+/// A protocol that is found where its name is.
+pub(crate) fn layer7_protocol(name: &str) -> Layer7Protocol {
+    Layer7Protocol {
+        name: name.to_owned(),
+        pattern: Pattern::read(name).unwrap(),
+        comment: "".into(),
+    }
+}
+
 /// The policy compiled for one worker, after `previous`.
 pub(crate) fn compile_after(policy: &Policy, previous: Option<&Program>) -> Program {
     Program::compile(
@@ -118,6 +130,7 @@ pub(crate) fn bare(src: &str, dst: &str, proto: Proto) -> Facts {
         state: None,
         nat_state: NatStateSet::default(),
         helper: None,
+        layer7: Layer7::Unknown,
         now: Tick::default(),
         marks: Marks::default(),
         routing_table: None,

@@ -348,6 +348,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         let core = &mut self.core;
         match message {
             FromSlowPath::Neighbour(news) => core.next_hops.update(&news),
+            FromSlowPath::Examined(examination) => stages::sample::learn(core, &examination),
             FromSlowPath::Whole(port, buf) => {
                 let origin = Origin::Reassembled;
                 stages::admit::frame(core, &mut self.burst, buf, (port, origin), None, out);
@@ -402,6 +403,7 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
         stages::outcome::run::<V4, B, W>(core, burst, out);
         stages::outcome::run::<V6, B, W>(core, burst, out);
         stages::judge::run(core, burst, out);
+        stages::sample::run(core, burst);
         stages::rewrite::run(core, burst, out);
         stages::control::run(core, burst, out);
         stages::link::run(core, burst, out);

@@ -17,6 +17,7 @@ use std::net::IpAddr;
 use random::Random;
 use sim::{LAN_IF, WAN_IF, compile, ip, is, open_policy, rule};
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::limits::Limit;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
@@ -158,6 +159,7 @@ fn facts(random: &mut Random, marks: Marks, out: Option<IfaceId>) -> Facts {
         state: Some(ConnState::Established),
         nat_state: NatStateSet::default(),
         helper: None,
+        layer7: Layer7::Unknown,
         now: Tick::default(),
         marks,
         routing_table: out.map(|_| RoutingTableId::MAIN),

@@ -59,6 +59,7 @@ fn subjects<F: Stack>(sim: &Sim, program: &Program) -> Vec<(Connection<F>, Subje
         let subject = Subject {
             pair: connection.pair,
             flags: connection.flags,
+            layer7: connection.layer7,
             mark: connection.mark,
             entrances,
         };

@@ -3,9 +3,11 @@
 # Debian packages: installs those that are missing, as root or by sudo, and touches nothing else.
 # Sourced after ui.sh.
 
-# What the build needs: DPDK, the compiler behind its bindings, a C compiler and a linker.
+# What the build needs: DPDK, the compiler behind its bindings, a C compiler and a linker, and
+# Vectorscan.
 PACKAGES_BUILD=(build-essential clang libclang-dev pkg-config
-  dpdk libdpdk-dev libpcap-dev libnuma-dev)
+  dpdk libdpdk-dev libpcap-dev libnuma-dev
+  libvectorscan-dev)
 # What sends and judges the traffic in the namespaces.
 PACKAGES_RIG=(conntrack curl ethtool iperf3 iproute2 iputils-ping jq kmod nftables procps python3
   traceroute)

@@ -454,6 +454,7 @@ impl Crew {
             wall,
             idle: Idle::new(idle),
             out: SlowOutbox::default(),
+            examined: Default::default(),
             waiting: Default::default(),
             control_news: Default::default(),
         };

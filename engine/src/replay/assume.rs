@@ -42,6 +42,7 @@ pub fn assume(message: FromSlowPath<HeapBuffer>, worker: WorkerId) -> Assumed {
             None => Assumed::Pass(FromSlowPath::Send(interface, buf)),
         },
         message @ (FromSlowPath::Whole(..)
+        | FromSlowPath::Examined(_)
         | FromSlowPath::Output(_)
         | FromSlowPath::Notice(_)
         | FromSlowPath::Copy(_)

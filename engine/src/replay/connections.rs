@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use serde::Serialize;
-use turnpike_conntrack::ids::{Direction, LabelId};
+use turnpike_conntrack::ids::Direction;
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::table::Table;
 use turnpike_conntrack::time::Tick;
@@ -44,7 +44,7 @@ pub struct ConnectionReport {
     idle_ms: u32,
     connection_mark: Option<String>,
     helper: Option<&'static str>,
-    layer7_label: Option<u16>,
+    layer7_label: Option<String>,
     generation: u32,
     rule: Option<String>,
 }
@@ -109,7 +109,11 @@ fn report<F: Family>(connection: &Connection<F>, program: &Program) -> Connectio
             .helper
             .and_then(Reader::numbered)
             .map(Reader::helper),
-        layer7_label: connection.label.map(LabelId::number),
+        layer7_label: connection
+            .layer7
+            .label()
+            .and_then(|label| program.layer7.name(label))
+            .map(str::to_owned),
         generation: connection.generation.0,
         rule: connection
             .rule

@@ -250,6 +250,7 @@ impl Replay {
             for (_, message) in std::mem::take(&mut self.slow_outbox.to_worker) {
                 self.returned(message, now);
             }
+            self.slow_path.read_samples(now, &mut self.slow_outbox);
             self.write_verdicts()?;
             if self.is_quiet() {
                 return Ok(());

@@ -41,6 +41,7 @@ pub fn router(gateway: Gateway) -> Router {
             "/v1/lists/{name}/entries",
             post(lists::add).delete(lists::remove),
         )
+        .route("/v1/layer7", get(layer7))
         .route("/v1/drops", get(drops::list))
         .route("/v1/explain", post(explain::explain))
         .route("/v1/helpers", get(helpers))
@@ -111,6 +112,10 @@ async fn answer<T: Serialize + Send + 'static>(
 
 async fn status(State(gateway): State<Gateway>) -> impl IntoResponse {
     answer(gateway, |g| g.status()).await
+}
+
+async fn layer7(State(gateway): State<Gateway>) -> impl IntoResponse {
+    answer(gateway, |g| g.status().layer7).await
 }
 
 async fn config(State(gateway): State<Gateway>) -> impl IntoResponse {

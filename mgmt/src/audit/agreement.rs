@@ -133,10 +133,9 @@ fn an_audit_says_of_each_packet_what_the_stages_do_with_it() {
         if program.rules.iter().any(|(_, rule)| maps(&rule.action)) {
             continue;
         }
-        let certain = program
-            .rules
-            .iter()
-            .all(|(_, rule)| rule.packet_asks().is_empty() && rule.limit().is_none());
+        let certain = program.rules.iter().all(|(_, rule)| {
+            rule.packet_asks().is_empty() && rule.limit().is_none() && !rule.asks_label()
+        });
         let fresh =
             || Sim::with_neighbours(&config.policy, 1, Neighbours::Assume(PEER_MAC), ENTRIES);
         let (mut sim, mut from) = (fresh(), IfaceId(0));

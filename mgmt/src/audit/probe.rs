@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::ids::ConnState;
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::limits::Limit;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
@@ -126,6 +127,7 @@ pub fn send(program: &Program, packet: &Packet, doubt: Doubt) -> Course {
         state: None,
         nat_state: NatStateSet::default(),
         helper: None,
+        layer7: Layer7::Unknown,
         now: Tick::default(),
         marks: Marks::default(),
         routing_table: None,
@@ -281,6 +283,10 @@ impl Observer for Way<'_> {
         let asked = self.program.rules.find(rule)?.packet_asks();
         let negated = asked.iter().find(|a| a.value == *ask)?.negated;
         self.is_taken(rule).then_some(!negated)
+    }
+
+    fn asks_label(&mut self, rule: RuleId) -> Option<bool> {
+        Some(self.is_taken(rule))
     }
 
     fn connections(&mut self, limit: Limit, _: IpAddr) -> u32 {

@@ -208,6 +208,7 @@ fn human(connections: &[Connection]) -> String {
             "idle",
             "connection-mark",
             "helper",
+            "layer7",
             "rule",
         ],
         &[
@@ -238,6 +239,7 @@ fn human(connections: &[Connection]) -> String {
             duration(c.idle_seconds),
             c.connection_mark.clone().unwrap_or_default(),
             c.helper.clone().unwrap_or_default(),
+            c.layer7_label.clone().unwrap_or_default(),
             c.rule.clone().unwrap_or_default(),
         ]);
     }

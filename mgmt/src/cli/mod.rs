@@ -12,6 +12,7 @@ mod explain;
 mod filter;
 mod helpers;
 mod import;
+mod layer7;
 mod lists;
 mod log;
 mod reload;
@@ -64,6 +65,8 @@ enum Command {
     Rules(rules::Args),
     /// Show the address lists of a running gateway, or add and remove entries
     Lists(lists::Args),
+    /// Show what connections are looked through for, and what was found
+    Layer7(layer7::Args),
     /// Show the last packets that a running gateway has dropped, and why
     Trace(trace::Args),
     /// Show the log of a running gateway
@@ -105,6 +108,7 @@ pub fn main() -> ExitCode {
         Command::Connections(args) => connections::run(&args).map(success),
         Command::Rules(args) => rules::run(&args).map(success),
         Command::Lists(args) => lists::run(&args).map(success),
+        Command::Layer7(args) => layer7::run(&args).map(success),
         Command::Trace(args) => trace::run(&args).map(success),
         Command::Log(args) => log::run(&args).map(success),
         Command::Helpers(args) => helpers::run(&args).map(success),

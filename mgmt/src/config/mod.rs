@@ -8,6 +8,7 @@ pub mod engine;
 mod firewall;
 pub(crate) mod host;
 pub mod interfaces;
+mod layer7;
 mod lists;
 pub mod logging;
 mod names;
@@ -52,6 +53,7 @@ const FILE: Keys = Keys {
         "routing-rules",
         "connection-tracking",
         "address-lists",
+        "layer7-protocols",
         "firewall",
         "services",
         "logging",
@@ -60,7 +62,7 @@ const FILE: Keys = Keys {
         "timezone",
         "service-ports",
     ],
-    later: &["layer7-protocols"],
+    later: &[],
     elsewhere: &[
         ("filter", "it belongs under `firewall:`"),
         ("nat", "it belongs under `firewall:`"),
@@ -279,6 +281,7 @@ fn decode(
         interfaces::decode_lists(file.field("interface-lists"), &mut names, problems);
     let mut address_lists = lists::decode(file.field("address-lists"), dir, &mut names, problems);
     routing::decode_tables(file.field("routing-tables"), &mut names, problems);
+    let layer7 = layer7::decode(file.field("layer7-protocols"), dir, &mut names, problems);
     let routes = routes::decode(file.field("routes"), &ports.interfaces, &names, problems);
     routing::collect_marks(file.field("routing-rules"), &mut names);
     let routing_rules = routing::decode_rules(file.field("routing-rules"), &names, problems);
@@ -301,6 +304,7 @@ fn decode(
         routes,
         routing,
         address_lists,
+        layer7,
         tracking: Tracking {
             enabled: tracking.enabled == Enabled::Yes,
             loose_tcp: tracking.loose_tcp.is_on(),

@@ -1,7 +1,9 @@
 //! Names and what they stand for, so that every mention of one is checked the same way.
 
 use ipnet::IpNet;
-use turnpike_pipeline::ids::{IfaceId, InterfaceListId, ListId, MARKS_MAX, MarkId, RoutingTableId};
+use turnpike_pipeline::ids::{
+    IfaceId, InterfaceListId, Layer7Id, ListId, MARKS_MAX, MarkId, RoutingTableId,
+};
 use turnpike_pipeline::routing::MAIN;
 
 use super::firewall::NO_MARK;
@@ -18,6 +20,8 @@ pub struct Names {
     pub interface_lists: Vec<String>,
     /// Address lists.
     pub address_lists: Vec<String>,
+    /// Layer-7 protocols.
+    pub layer7: Vec<String>,
     /// Marks of packets, connections and ways.
     pub marks: Vec<String>,
     /// The addresses of the interfaces, with the prefixes that are on their links.
@@ -107,6 +111,24 @@ impl Names {
         if new {
             self.marks.push(name.to_owned());
         }
+    }
+
+    /// The layer-7 protocol called `name`.
+    pub fn layer7_id(&self, name: &str) -> Option<Layer7Id> {
+        index_of(&self.layer7, name).map(Layer7Id)
+    }
+
+    /// The same; an error at `span` if there is none.
+    pub fn layer7(&self, name: &str, span: Span, problems: &mut Problems) -> Option<Layer7Id> {
+        let found = self.layer7_id(name);
+        if found.is_none() {
+            let hint = defined(name, &self.layer7, "layer7-protocols:");
+            problems.error(
+                span,
+                format!("no layer-7 protocol is called `{name}`{hint}"),
+            );
+        }
+        found
     }
 
     /// The mark called `name`, `Some(None)` for `no-mark`; an error at `span` if it cannot be one.

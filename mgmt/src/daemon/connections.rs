@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use turnpike_conntrack::expect::MasterRef;
-use turnpike_conntrack::ids::{FlowId, LabelId, WorkerId};
+use turnpike_conntrack::ids::{FlowId, WorkerId};
 use turnpike_conntrack::table::Connection;
 use turnpike_conntrack::tuple::{Address, Family, Proto, Tuple};
 use turnpike_engine::gateway::{AnyConnection, Cursor, Gateway, Tally};
@@ -237,7 +237,11 @@ fn row<F: Family>(
         idle_seconds: u64::from(connection.idle_ms / 1_000),
         connection_mark: program.marks.name(connection.mark).map(str::to_owned),
         helper: reader.map(|reader| reader.helper().to_owned()),
-        layer7_label: connection.label.map(LabelId::number),
+        layer7_label: connection
+            .layer7
+            .label()
+            .and_then(|label| program.layer7.name(label))
+            .map(str::to_owned),
         master: connection.master.map(master),
         generation: connection.generation.0,
         rule: connection

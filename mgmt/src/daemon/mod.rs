@@ -7,6 +7,7 @@ mod connections;
 mod drops;
 mod events;
 mod helpers;
+mod layer7;
 mod listeners;
 mod lists;
 mod logging;

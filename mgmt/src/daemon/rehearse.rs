@@ -138,6 +138,7 @@ fn prospect<F: Stack + Family>(
         pair: connection.pair,
         flags: connection.flags,
         mark: connection.mark,
+        layer7: connection.layer7,
         entrances,
     };
     let directions = [Direction::Original, Direction::Reply].into_iter();

@@ -19,7 +19,7 @@ use turnpike_pipeline::program::Program;
 
 use super::connections::row_of;
 use super::reload::Pending;
-use super::{Daemon, connections, helpers};
+use super::{Daemon, connections, helpers, layer7};
 use crate::config::adding_action;
 use crate::explain::explain_live;
 use crate::filter::{EventFilter, Filter};
@@ -56,6 +56,7 @@ impl Running for Daemon {
         };
         if let Some(gateway) = gateway.as_ref() {
             fill(&mut status, gateway);
+            status.layer7 = layer7::status(&gateway.program(), &self.state().config.policy.layer7);
         }
         status
     }

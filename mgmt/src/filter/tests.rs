@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use proptest::prelude::*;
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{FlowId, Generation};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::tuple::{Port, TuplePair, V4};
 use turnpike_helpers::names::helper_named;
 
@@ -36,7 +37,7 @@ fn connection(original: Tuple<V4>, reply: Tuple<V4>) -> Connection<V4> {
         rule: None,
         master: None,
         helper: None,
-        label: None,
+        layer7: Layer7::Unknown,
     }
 }
 

@@ -6,6 +6,7 @@
 mod causes;
 mod families;
 mod helpers;
+mod layer7;
 mod logs;
 mod pools;
 
@@ -32,6 +33,7 @@ pub fn render(status: &Status, rules: &[Rule]) -> Result<String, prometheus::Err
     helpers::add(status, &mut families)?;
     memory_and_rings(status, &mut families)?;
     pools::add(status, &mut families)?;
+    layer7::add(status, &mut families)?;
     logs::add(status, &mut families)?;
     rule_counters(rules, &mut families)?;
     let mut text = Vec::new();

@@ -263,8 +263,10 @@ fn a_rule_is_of_the_family_of_its_menu_unless_an_address_says_it() {
 #[test]
 fn a_file_of_this_machine_is_never_opened() {
     let text = "/ip firewall address-list add list=x file=/etc/hostname\n\
+                /ip firewall layer7-protocol add name=y file=/etc/hostname\n\
                 /interface ethernet set ether1 device=net_null9\n";
     let imported = import(text);
+    assert!(!imported.yaml.contains("y: { file"), "{}", imported.yaml);
     assert!(!imported.yaml.contains("- { file"), "{}", imported.yaml);
     assert!(!imported.yaml.contains("net_null9,"), "{}", imported.yaml);
     assert!(imported.report.to_string().contains("no property `file`"));

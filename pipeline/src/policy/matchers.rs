@@ -10,7 +10,8 @@ use turnpike_conntrack::tuple::Proto;
 use super::asks::PacketAsk;
 use super::edits::MarkKind;
 use super::fields::Classifier;
-use crate::ids::{IfaceId, InterfaceListId, ListId, MarkId, RoutingTableId};
+use super::layer7::{Layer7Fail, PeerToPeer};
+use crate::ids::{IfaceId, InterfaceListId, Layer7Id, ListId, MarkId, RoutingTableId};
 
 /// A value with RouterOS's `!` in front of it or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -37,6 +38,12 @@ pub struct Matchers {
     pub connection_nat_state: Option<Match<NatStateSet>>,
     /// `connection-type`: this helper has announced it, or reads it.
     pub connection_type: Option<Match<HelperId>>,
+    /// `layer7-protocol`: what its connection carries was found to be this.
+    pub layer7_protocol: Option<Match<Layer7Id>>,
+    /// `p2p`: it was found to be one of a group.
+    pub p2p: Option<Match<PeerToPeer>>,
+    /// `layer7-fail`: what the two above make of a connection that could not be looked at.
+    pub layer7_fail: Option<Layer7Fail>,
     /// `connection-limit`: more connections of the source's block than this.
     pub connection_limit: Option<Match<ConnectionLimit>>,
     /// `protocol`.

@@ -8,6 +8,7 @@ mod asks;
 mod edits;
 mod fields;
 mod headers;
+mod layer7;
 mod matchers;
 mod payload;
 mod rates;
@@ -25,6 +26,7 @@ use turnpike_conntrack::timeouts::{SYN_FLOOD_WATERMARK, TrackingConfig};
 use crate::ids::{IfaceId, PortId};
 use crate::wall::Zone;
 
+pub use crate::layer7::Layer7Policy;
 pub use action::{
     Action, ListTimeout, PortChoice, PortRange, RejectWith, SameBy, Translation, Unreachable,
 };
@@ -32,6 +34,7 @@ pub use asks::{Comparison, PacketAsk};
 pub use edits::{Edit, MarkKind, NewMss, NewPriority, Then, TtlChange};
 pub use fields::{Classifier, FlowFields};
 pub use headers::{Extent, HeaderAsk, HeaderSet, Ipv4OptionSet, Ipv4Options, Piece, TcpFlags};
+pub use layer7::{Layer7Fail, Layer7Protocol, PeerToPeer};
 pub use matchers::{
     AddressRange, AddressTypeSet, ConnectionLimit, IcmpOptions, IpFamily, IpsecPolicy, IpsecSide,
     Mark, Match, Matchers, NatStateSet, PortSet, Protection, StateSet,
@@ -58,6 +61,8 @@ pub struct Policy {
     pub address_lists: Vec<AddressList>,
     /// Names of marks; a [`MarkId`](crate::ids::MarkId) is an index here.
     pub marks: Vec<String>,
+    /// What connections are looked through for.
+    pub layer7: Layer7Policy,
     /// Connection tracking.
     pub tracking: Tracking,
     /// The helpers.
@@ -292,6 +297,8 @@ impl Rule {
             || self.matchers.connection_nat_state.is_some()
             || self.matchers.connection_limit.is_some()
             || self.matchers.connection_type.is_some()
+            || self.matchers.layer7_protocol.is_some()
+            || self.matchers.p2p.is_some()
             || self
                 .matchers
                 .marks

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::ids::{ChainId, RuleId};
+use crate::ids::{ChainId, Layer7Id, RuleId};
 use crate::policy::{
     Action, AddressRange, ConnectionLimit, Match, PacketAsk, Policy, PortChoice, Rule, Sniff,
     Source, TableKind,
@@ -41,6 +41,7 @@ pub struct CompiledRule {
     pub text: Arc<str>,
     tests: Box<[Test]>,
     asks_lists: bool,
+    asks_label: bool,
     packet: Box<[Match<PacketAsk>]>,
     limit: Option<Match<ConnectionLimit>>,
 }
@@ -67,6 +68,7 @@ impl CompiledRule {
             source: rule.source.clone(),
             text: Arc::clone(&rule.text),
             asks_lists: !rule.disabled && tests.iter().any(Test::asks_lists),
+            asks_label: tests.iter().any(|test| !test.asked_protocols().is_empty()),
             tests,
             packet: rule.matchers.packet.as_slice().into(),
             limit: rule.matchers.connection_limit,
@@ -148,6 +150,23 @@ impl CompiledRule {
     /// Whether it asks for lists of addresses.
     pub const fn asks_lists(&self) -> bool {
         self.asks_lists
+    }
+
+    /// Whether it asks for the label of the packet's connection.
+    pub const fn asks_label(&self) -> bool {
+        self.asks_label
+    }
+
+    /// The protocols that it asks a label for.
+    pub fn asked_protocols(&self) -> impl Iterator<Item = Layer7Id> {
+        let asked = self.tests.iter().flat_map(Test::asked_protocols);
+        asked.copied()
+    }
+
+    /// Holds all it asks for but the label against what a flow's packets have in common.
+    pub fn holds_but_for_label(&self, facts: &Facts, program: &Program) -> bool {
+        let mut tests = self.tests.iter();
+        tests.all(|test| !test.asked_protocols().is_empty() || test.holds(facts, program))
     }
 
     /// Its `connection-limit`, which has to hold too.

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use turnpike_conntrack::ids::{ConnState, HelperId};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 
@@ -39,6 +40,8 @@ pub struct Facts {
     pub nat_state: NatStateSet,
     /// What reads its connection, or has announced it.
     pub helper: Option<HelperId>,
+    /// What its connection was found to carry.
+    pub layer7: Layer7,
     /// When it is looked at: members of address lists come and go.
     pub now: Tick,
     /// Its marks; those of its own and of its way are none until a rule has set them.

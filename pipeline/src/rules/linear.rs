@@ -14,7 +14,6 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use arrayvec::ArrayVec;
-use turnpike_conntrack::entry::NONE;
 use turnpike_conntrack::limits::Limit;
 
 use crate::ids::{ChainId, ListId, RULES_MAX, RuleId};
@@ -25,6 +24,7 @@ use crate::policy::{
 use crate::program::Program;
 use crate::rules::compiled::{CompiledRule, Rules};
 use crate::rules::facts::Facts;
+use crate::rules::look::look;
 
 /// How deep jumps nest; configuration refuses deeper ones, and the evaluator drops.
 pub const JUMP_DEPTH_MAX: usize = 16;
@@ -94,6 +94,14 @@ pub trait Observer {
 
     /// A rule was looked at that asks for lists of addresses, whose members come and go.
     fn asks_lists(&mut self) {}
+
+    /// All of a rule holds but for the label of the packet's connection, which it asks for. Whoever
+    /// sees packets has the connection looked through; whoever knows better what it carries says
+    /// whether the rule is to match.
+    fn asks_label(&mut self, rule: RuleId) -> Option<bool> {
+        let _ = rule;
+        None
+    }
 
     /// A matching rule adds an address to a list, before the next rule is looked at. Whoever only
     /// looks adds nothing.
@@ -255,54 +263,6 @@ pub(super) fn read<'p, R: Reading<'p>>(
             }
         }
     }
-}
-
-/// Holds one rule against a packet, questions that cost or count last.
-fn look(
-    program: &Program,
-    (id, rule): (RuleId, &CompiledRule),
-    facts: &Facts,
-    observer: &mut impl Observer,
-) -> Look {
-    if rule.asks_lists() {
-        observer.asks_lists();
-    }
-    let look = rule.look(facts, program);
-    if look != Look::Matched {
-        return look;
-    }
-    match residual_holds(program, (id, rule), facts, observer) {
-        Ok(()) => Look::Matched,
-        Err(failed) => Look::Failed(failed),
-    }
-}
-
-/// Asks what only the packet at hand, and counters of connections, can answer.
-///
-/// # Errors
-/// The name of the first question whose answer is not the one that the rule wants.
-pub(super) fn residual_holds(
-    program: &Program,
-    (id, rule): (RuleId, &CompiledRule),
-    facts: &Facts,
-    observer: &mut impl Observer,
-) -> Result<(), &'static str> {
-    for asked in rule.packet_asks() {
-        let answer = observer.packet(id, &asked.value, facts);
-        if answer.is_none_or(|answer| answer == asked.negated) {
-            return Err(asked.value.name());
-        }
-    }
-    if let Some(asked) = rule.limit() {
-        let limit = Limit {
-            rule: program.lasting.number(id).unwrap_or(NONE),
-            prefix: asked.value.prefix,
-        };
-        if !asked.holds(observer.connections(limit, facts.src)) {
-            return Err("connection-limit");
-        }
-    }
-    Ok(())
 }
 
 /// The verdict of an action that decides.

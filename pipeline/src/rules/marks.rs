@@ -72,6 +72,11 @@ impl MarkNumbers {
         number.copied().unwrap_or_default()
     }
 
+    /// The number of a name by its place in the program; zero for no such place.
+    pub fn number_at(&self, place: usize) -> u32 {
+        self.numbers.get(place).copied().unwrap_or_default()
+    }
+
     /// The name that has this number.
     pub fn name(&self, number: u32) -> Option<&str> {
         let index = usize::try_from(number).ok()?.checked_sub(1)?;

@@ -5,6 +5,7 @@
 //! IPv6 packet. A test holds when the answer is yes, or no for a negated one; without an answer
 //! it does not hold, negated or not.
 
+mod label;
 mod value;
 
 use turnpike_conntrack::ids::HelperId;
@@ -19,6 +20,7 @@ use crate::program::Program;
 use crate::rules::external::is_mapped;
 use crate::rules::facts::Facts;
 use crate::rules::flow_class::is_of_class;
+use crate::rules::matchers::label::LabelAsk;
 
 /// One question of a rule, negated or not.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,6 +71,7 @@ pub(super) enum Ask {
     Helper(HelperId),
     Protection(Protection),
     Classifier(Classifier),
+    Label(LabelAsk),
 }
 
 impl Test {
@@ -82,6 +85,10 @@ impl Test {
             // Not a question of the packet alone: the evaluator asks it when all others hold.
             connection_limit: _,
             connection_type,
+            // Asked by `label::tests`.
+            layer7_protocol: _,
+            p2p: _,
+            layer7_fail: _,
             protocol,
             src_address,
             dst_address,
@@ -134,6 +141,8 @@ impl Test {
         }
         add(test(routing_table, Ask::RoutingTable));
         tests.extend(test(classifier, Ask::Classifier));
+        // Behind all others: whether those hold is whether a connection is looked through.
+        tests.extend(label::tests(rule));
         tests.into()
     }
 
@@ -202,6 +211,7 @@ impl Test {
             Ask::Mark(mark) => mark.kind.matcher(),
             Ask::RoutingTable(_) => "routing-table",
             Ask::Helper(_) => "connection-type",
+            Ask::Label(asked) => asked.name(),
             Ask::Protection(_) => "ipsec-policy",
             Ask::Classifier(_) => "per-connection-classifier",
         }
@@ -251,21 +261,13 @@ impl Test {
                 Some(address_type.is_in(*types))
             }
             Ask::Helper(asked) => Some(facts.helper == Some(*asked)),
+            Ask::Label(asked) => Some(asked.answer(facts.layer7, self.negated, program)),
             Ask::Protection(asked) => Some(*asked == Protection::None),
             Ask::Mark(asked) => {
                 Some(facts.marks.of(asked.kind) == program.marks.number(asked.mark))
             }
             Ask::RoutingTable(asked) => Some(facts.routing_table? == *asked),
             Ask::Classifier(asked) => Some(is_of_class(facts, asked)),
-        }
-    }
-}
-
-impl Facts {
-    const fn interface(&self, way: Way) -> Option<IfaceId> {
-        match way {
-            Way::In => self.in_interface,
-            Way::Out => self.out_interface,
         }
     }
 }

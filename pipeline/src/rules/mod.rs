@@ -22,6 +22,7 @@ mod headers;
 pub mod hellos;
 pub mod lasting;
 pub mod linear;
+mod look;
 pub mod marks;
 pub mod matchers;
 pub mod packet;

@@ -34,6 +34,7 @@ pub struct Path {
     residual: bool,
     passing: bool,
     asks_lists: bool,
+    asks_label: bool,
     membership: Membership,
 }
 
@@ -142,6 +143,11 @@ impl Path {
         self.asks_lists
     }
 
+    /// Whether a rule was looked at that all holds for but perhaps the connection's label.
+    pub const fn asks_label(&self) -> bool {
+        self.asks_label
+    }
+
     /// Forgets everything, for the next packet.
     pub fn clear(&mut self) {
         *self = Self::default();
@@ -173,6 +179,11 @@ pub struct Recorder<'a> {
 impl Observer for Recorder<'_> {
     fn asks_lists(&mut self) {
         self.path.asks_lists = true;
+    }
+
+    fn asks_label(&mut self, _: RuleId) -> Option<bool> {
+        self.path.asks_label = true;
+        None
     }
 
     fn matched(&mut self, id: RuleId, rule: &CompiledRule) {

@@ -12,6 +12,7 @@ pub mod limit;
 pub mod neighbours;
 
 mod answers;
+mod labelling;
 mod pieces;
 mod resolution;
 mod sniffers;
@@ -25,6 +26,7 @@ use turnpike_conntrack::tracker::Shared;
 use crate::buffer::{Buffer, BufferPool};
 use crate::counters::WorkerCounters;
 use crate::drops::DropReason;
+use crate::layer7::streams::Streams;
 use crate::outbox::{ErrorKind, FromSlowPath, Punt, PuntKind};
 use crate::packet::reassembly::{Limits, Reassembler};
 use crate::program::Program;
@@ -79,6 +81,7 @@ pub struct SlowPath<P: BufferPool, W = ()> {
     controls: Controls<P::Buf>,
     shared: Arc<Shared>,
     limit: AnswerLimit,
+    streams: Streams,
     events: Vec<Event<P::Buf>>,
     /// Names the next copy of a packet.
     copy_id: u16,
@@ -109,6 +112,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             controls: Controls::default(),
             shared,
             limit: AnswerLimit::new(seed),
+            streams: Streams::default(),
             events: Vec::new(),
             copy_id: 0,
             frame: Vec::with_capacity(2_048),
@@ -190,6 +194,7 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         self.carry_out(now, out);
         self.expire_fragments(now);
         self.tend_controls(out);
+        self.streams.expire(now, &self.program.layer7);
     }
 
     /// The neighbours.

@@ -6,6 +6,8 @@
 //! another station (`not-for-us`), or with addresses that cannot be (`martian-source`,
 //! `martian-destination`).
 
+use turnpike_conntrack::labels::Layer7;
+
 use crate::buffer::Buffer;
 use crate::burst::{Burst, Meta, OpeningId, Origin, Track, Way};
 use crate::drops::DropReason;
@@ -93,6 +95,7 @@ pub fn frame<B: Buffer, W: Witness<B>>(
         rule: None,
         opening,
         helper: None,
+        layer7: Layer7::Unknown,
         marks: Marks::default(),
         edits: Edits::default(),
         routing_table: None,
@@ -147,6 +150,7 @@ pub fn own<B: Buffer, W: Witness<B>>(
                 rule: None,
                 opening,
                 helper: None,
+                layer7: Layer7::Unknown,
                 marks: Marks::default(),
                 edits: Edits::default(),
                 routing_table: None,

@@ -194,6 +194,7 @@ pub fn facts<F: Family>(
         state,
         nat_state,
         helper: meta.helper,
+        layer7: meta.layer7,
         now,
         marks: meta.marks,
         routing_table: meta.routing_table,

@@ -223,6 +223,10 @@ impl<B: Buffer> Observer for Asking<'_, B> {
         self.recorder.asks_lists();
     }
 
+    fn asks_label(&mut self, rule: RuleId) -> Option<bool> {
+        self.recorder.asks_label(rule)
+    }
+
     fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
         // The next packet adds it again, or it would not stay as long as packets come.
         self.recorder.path.note_residual();

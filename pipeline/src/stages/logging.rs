@@ -74,7 +74,7 @@ fn copy<B: Buffer, W>(core: &mut Core<W>, buf: &B, sniff: Sniff, out: &mut Outbo
     match buf.copy() {
         Some(buf) => {
             let (from, kind) = (core.id, PuntKind::Sniff(sniff));
-            transmit::punt(core, Punt { buf, from, kind }, out);
+            transmit::punt(core, Punt::new(buf, from, kind), out);
         }
         None => core.counters.dropped(DropReason::NoBuffer).add(1),
     }

@@ -7,6 +7,7 @@
 //! | [`track`] | tuple, TCP fields, checksum | connection, state | nothing |
 //! | [`outcome`] | connection's cached outcome | way, counters | what was decided before |
 //! | [`judge`] | everything | way, new connection, cached outcome | rules, routes, tables |
+//! | [`sample`] | connection, payload | samples for the slow path | nothing |
 //! | [`rewrite`] | connection, way | addresses, ports, checksums, TTL | `nat-untranslatable` |
 //! | [`link`] | way | Ethernet header | neighbour and interface reasons |
 
@@ -24,6 +25,7 @@ pub mod nat;
 pub mod outcome;
 pub mod raw;
 pub mod rewrite;
+pub mod sample;
 pub mod telling;
 pub mod track;
 pub mod transmit;

@@ -1,4 +1,4 @@
-//! Stage 6, `rewrite`: the accepted packet gets the addresses it leaves with.
+//! Stage 7, `rewrite`: the accepted packet gets the addresses it leaves with.
 //!
 //! Reads the connection, the way and what rules change; writes addresses, ports or identifiers,
 //! DSCP, IPv4's flags and options, a SYN's segment size, checksums (by differences, RFC 1624), and

@@ -84,6 +84,10 @@ impl<B: Buffer, W: Witness<B>> Observer for Telling<'_, B, W> {
         self.asking.asks_lists();
     }
 
+    fn asks_label(&mut self, rule: RuleId) -> Option<bool> {
+        self.asking.asks_label(rule)
+    }
+
     fn add_to_list(&mut self, list: ListId, address: IpAddr, timeout: ListTimeout) {
         self.asking.add_to_list(list, address, timeout);
     }

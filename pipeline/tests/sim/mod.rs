@@ -85,6 +85,8 @@ pub struct Sim {
     pub logged: Vec<LogEvent>,
     /// Whether the ring to the slow path has no room.
     pub ring_full: bool,
+    /// Whether the slow path has no time for samples.
+    pub samples_wait: bool,
     next_token: u64,
 }
 
@@ -154,6 +156,7 @@ impl Sim {
             sent: Vec::new(),
             logged: Vec::new(),
             ring_full: false,
+            samples_wait: false,
             next_token: 0,
         }
     }
@@ -314,6 +317,17 @@ impl Sim {
             self.slow.handle(punt, self.now, &mut slow_out);
             self.deliver(slow_out);
         }
+        self.read_samples();
+    }
+
+    /// Lets the slow path look through what workers have left for it.
+    pub fn read_samples(&mut self) {
+        if self.samples_wait {
+            return;
+        }
+        let mut slow_out = SlowOutbox::default();
+        self.slow.read_samples(self.now, &mut slow_out);
+        self.deliver(slow_out);
     }
 
     fn hand_over(&mut self, owner: WorkerId, handover: Handover<HeapBuffer>) {

@@ -16,7 +16,7 @@ use super::super::names::Names;
 use super::super::port::port_set;
 use super::super::section::{Item, Section, Word, items, or_report, scalar};
 use super::super::value::{choice, number};
-use super::{asks, rates};
+use super::{asks, labels, rates};
 use crate::problem::{Problems, did_you_mean};
 use crate::yaml::{Node, Value};
 
@@ -27,13 +27,17 @@ const LIMIT_MAX: u64 = 10_000_000;
 pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> Matchers {
     let mut reader = Reader { section, problems };
     let marks = asks::marks(&mut reader, names);
+    let p2p = labels::peer_to_peer(&mut reader, names);
     let packet = asks::decode(&mut reader);
     let classifier = rates::classifier(&mut reader);
-    Matchers {
+    let mut matchers = Matchers {
         marks,
         routing_table: reader.one("routing-table", |i, p| {
             names.routing_table(i.text, i.span, p)
         }),
+        p2p,
+        layer7_protocol: reader.one("layer7-protocol", |i, p| names.layer7(i.text, i.span, p)),
+        layer7_fail: None,
         classifier,
         packet,
         family: reader.family(),
@@ -65,7 +69,9 @@ pub fn decode(section: Section<'_>, names: &Names, problems: &mut Problems) -> M
         out_interface_list: reader.one("out-interface-list", |i, p| {
             names.interface_list(i.text, i.span, p)
         }),
-    }
+    };
+    matchers.layer7_fail = labels::fail(section, &matchers, problems);
+    matchers
 }
 
 /// Reads matchers out of one rule.

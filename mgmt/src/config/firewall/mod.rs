@@ -8,6 +8,7 @@ mod asks;
 mod chains;
 mod edits;
 mod fit;
+mod labels;
 mod lists;
 mod matchers;
 mod rates;

@@ -34,7 +34,7 @@ pub struct Draft<'a> {
 }
 
 /// What the vocabulary has and this version has not.
-const LATER: &[&str] = &["layer7-protocol", "p2p", "to-address"];
+const LATER: &[&str] = &["to-address"];
 
 macro_rules! rule_keys {
     ($($own:literal),*) => {
@@ -56,6 +56,8 @@ const BEFORE_MANGLE: &str = "raw comes before mangle, which marks packets";
 const BEFORE_ROUTING: &str = "raw comes before the packet's way is found";
 const BEFORE_TRACKING: &str = "raw comes before connection tracking";
 const FIRST_PACKET: &str = "nat rules see only the first packet of a connection, which is new";
+const UNREAD: &str =
+    "nat rules see only the first packet of a connection, before anything of it was looked at";
 const TRANSLATES: &str = "only nat rules translate";
 const REJECTS: &str = "only filter rules reject";
 const COPIES: &str = "only mangle rules send copies to a sniffer";
@@ -73,6 +75,9 @@ const RAW: Keys = Keys {
         ("connection-bytes", BEFORE_TRACKING),
         ("connection-rate", BEFORE_TRACKING),
         ("connection-mark", BEFORE_TRACKING),
+        ("layer7-protocol", BEFORE_TRACKING),
+        ("layer7-fail", BEFORE_TRACKING),
+        ("p2p", BEFORE_TRACKING),
         ("packet-mark", BEFORE_MANGLE),
         ("routing-mark", BEFORE_MANGLE),
         ("routing-table", BEFORE_ROUTING),
@@ -110,6 +115,9 @@ const FILTER: Keys = Keys {
         "packet-mark",
         "routing-mark",
         "routing-table",
+        "layer7-protocol",
+        "layer7-fail",
+        "p2p",
         "reject-with"
     ),
     later: LATER,
@@ -147,6 +155,9 @@ const MANGLE: Keys = Keys {
         "packet-mark",
         "routing-mark",
         "routing-table",
+        "layer7-protocol",
+        "layer7-fail",
+        "p2p",
         "new-connection-mark",
         "new-dscp",
         "new-hop-limit",
@@ -191,6 +202,9 @@ const NAT: Keys = Keys {
     elsewhere: &[
         ("connection-state", FIRST_PACKET),
         ("connection-nat-state", FIRST_PACKET),
+        ("layer7-protocol", UNREAD),
+        ("layer7-fail", UNREAD),
+        ("p2p", UNREAD),
         ("new-connection-mark", CHANGES),
         ("new-dscp", CHANGES),
         ("new-hop-limit", CHANGES),

@@ -97,6 +97,13 @@ fn marks_and_packet(m: &Matchers, names: &Names, words: &mut Words) {
         let bang = if mark.negated { "!" } else { "" };
         words.plain(mark.value.kind.matcher(), &format!("{bang}{name}"));
     }
+    words.matcher("layer7-protocol", m.layer7_protocol.as_ref(), |protocol| {
+        known(&names.layer7, protocol.0)
+    });
+    words.matcher("p2p", m.p2p.as_ref(), |p2p| p2p.group.to_owned());
+    if let Some(fail) = m.layer7_fail {
+        words.plain("layer7-fail", fail.name());
+    }
     words.matcher(
         "routing-table",
         m.routing_table.as_ref(),

@@ -76,6 +76,10 @@ fn by_name(
         let entry = match (Mapper::unreadable(record), record.property("name")) {
             (Some(reason), _) => mapper.leave_out(record, &reason),
             (None, None) => mapper.leave_out(record, "it has no `name`"),
+            // Turnpike has such a key, and it would open a file of the machine it runs on.
+            (None, Some(_)) if record.property("file").is_some() => {
+                mapper.leave_out(record, "RouterOS has no property `file`")
+            }
             (None, Some(name)) => {
                 let mut fields = Vec::new();
                 let own = |p: &&Property| !matches!(&*p.key, "name" | "comment");

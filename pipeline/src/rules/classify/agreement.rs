@@ -236,6 +236,8 @@ fn to_reach() -> BTreeSet<String> {
         "connection-state",
         "connection-nat-state",
         "connection-type",
+        "layer7-protocol",
+        "p2p",
         "ipsec-policy",
         "dst-port",
         "src-port",

@@ -208,6 +208,7 @@ pub fn asked(test: &Test, lists: &[InterfaceList]) -> Vec<(Dimension, Spans)> {
         | Ask::AddressList(..)
         | Ask::AddressType(..)
         | Ask::Helper(_)
+        | Ask::Label(_)
         | Ask::Protection(_)
         | Ask::Mark(_)
         | Ask::RoutingTable(_)

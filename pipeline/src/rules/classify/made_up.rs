@@ -2,20 +2,22 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
-use turnpike_conntrack::ids::{ConnState, HelperId};
+use turnpike_conntrack::ids::{ConnState, HelperId, LabelId};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::time::Tick;
 use turnpike_conntrack::tuple::Proto;
 use turnpike_helpers::names::helper_named;
 
-use crate::ids::{ChainId, IfaceId, InterfaceListId, ListId, MarkId, RoutingTableId};
+use crate::ids::{ChainId, IfaceId, InterfaceListId, Layer7Id, ListId, MarkId, RoutingTableId};
 use crate::policy::{
     Action, AddressList, AddressRange, AddressTypeSet, Classifier, Comparison, ConnectionLimit,
-    Edit, FlowFields, IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Mark, MarkKind,
-    Match, Matchers, NatStateSet, PacketAsk, Policy, PortRange, PortSet, Protection, RejectWith,
-    Rule, SameBy, StateSet, TableKind, Then, Translation, TtlChange,
+    Edit, FlowFields, IcmpOptions, InterfaceList, IpFamily, IpsecPolicy, IpsecSide, Layer7Fail,
+    Layer7Policy, Mark, MarkKind, Match, Matchers, NatStateSet, PacketAsk, PeerToPeer, Policy,
+    PortRange, PortSet, Protection, RejectWith, Rule, SameBy, StateSet, TableKind, Then,
+    Translation, TtlChange,
 };
 use crate::rules::{Facts, Marks};
-use crate::testing::{chain, gateway, ip, rule};
+use crate::testing::{chain, gateway, ip, layer7_protocol, rule};
 
 /// SplitMix64.
 pub struct Chance(pub u64);
@@ -145,6 +147,12 @@ impl Chance {
         helper_named(name).unwrap()
     }
 
+    fn layer7(&mut self) -> Layer7 {
+        let found = |number| LabelId::new(number).map_or(Layer7::Unknown, Layer7::Found);
+        let (one, two) = (found(1), found(2));
+        self.pick(&[Layer7::Unknown, Layer7::Unexamined, one, two])
+    }
+
     /// A rule's questions: none, some, or now and then many.
     fn matchers(&mut self) -> Matchers {
         // How often one of them is asked.
@@ -162,6 +170,12 @@ impl Chance {
                 prefix: 32,
             }),
             connection_type: self.asks(often / 4, Self::helper),
+            layer7_protocol: self.asks(often / 4, |c| Layer7Id(c.bits(1).into())),
+            p2p: self.asks(often / 8, |_| PeerToPeer {
+                group: "all-p2p",
+                protocols: [Layer7Id(0), Layer7Id(1)].into(),
+            }),
+            layer7_fail: self.is(20).then_some(Layer7Fail::Closed),
             ipsec_policy: self.asks(often / 4, |c| IpsecPolicy {
                 side: IpsecSide::In,
                 protection: c.pick(&[Protection::None, Protection::Ipsec]),
@@ -268,6 +282,7 @@ impl Chance {
             }],
             interface_lists: vec![list("LAN", &[0, 2]), list("WAN", &[1])],
             marks: vec!["one".to_owned(), "two".to_owned()],
+            layer7: Layer7Policy::new(["one", "two"].map(layer7_protocol).into()),
             ..gateway()
         };
         for kind in TableKind::ALL {
@@ -308,6 +323,7 @@ impl Chance {
             state: self.is(80).then(|| self.pick(&STATES)),
             nat_state: NatStateSet(self.bits(2)),
             helper: self.is(30).then(|| self.helper()),
+            layer7: self.layer7(),
             now: Tick::default(),
             marks: Marks {
                 connection: self.bits(1).into(),

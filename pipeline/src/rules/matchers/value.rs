@@ -2,11 +2,13 @@
 
 use std::net::IpAddr;
 
+use turnpike_conntrack::labels::Layer7;
 use turnpike_helpers::catalogue::protocol_name;
 use turnpike_helpers::names::helper_name;
 
 use super::{Ask, Test, Way};
 use crate::fib::AddressType;
+use crate::ids::IfaceId;
 use crate::policy::{IpFamily, MarkKind, NatStateSet};
 use crate::program::Program;
 use crate::rules::facts::Facts;
@@ -44,11 +46,26 @@ impl Test {
                 .and_then(helper_name)
                 .unwrap_or("none")
                 .to_owned(),
+            Ask::Label(_) => match facts.layer7 {
+                Layer7::Unknown => "unknown".to_owned(),
+                Layer7::Unexamined => "not looked at".to_owned(),
+                Layer7::Found(label) => program.layer7.name(label).unwrap_or("?").to_owned(),
+            },
             Ask::Protection(_) => "none".to_owned(),
             Ask::Mark(asked) => mark(facts, asked.kind, program),
             Ask::RoutingTable(_) => program.routing.name(facts.routing_table?)?.to_owned(),
             Ask::Classifier(asked) => class(facts, asked)?.to_string(),
         })
+    }
+}
+
+impl Facts {
+    /// The interface by which the packet passes this way.
+    pub(super) const fn interface(&self, way: Way) -> Option<IfaceId> {
+        match way {
+            Way::In => self.in_interface,
+            Way::Out => self.out_interface,
+        }
     }
 }
 

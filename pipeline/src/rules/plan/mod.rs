@@ -17,7 +17,8 @@ use crate::policy::{Action, Edit, TableKind};
 use crate::program::Program;
 use crate::rules::compiled::CompiledRule;
 use crate::rules::facts::Facts;
-use crate::rules::linear::{Decision, Observer, decided, residual_holds};
+use crate::rules::linear::{Decision, Observer, decided};
+use crate::rules::look::residual_holds;
 use crate::rules::matchers::Test;
 
 pub use specialise::{Passage, specialise};

@@ -21,6 +21,7 @@ use arrayvec::ArrayVec;
 use turnpike_conntrack::entry::{Deltas, Flags};
 use turnpike_conntrack::events::Cause;
 use turnpike_conntrack::ids::{ConnState, FlowRef, HelperId};
+use turnpike_conntrack::labels::Layer7;
 use turnpike_conntrack::tuple::{Address, Tuple, V4, V6};
 use turnpike_helpers::helper::Reader;
 
@@ -40,6 +41,7 @@ use crate::rules::{Decision, Edits, Facts, Marks, Path, Verdict};
 use crate::stages::ask::{self, Hook, Judged};
 use crate::stages::family::Stack;
 use crate::stages::fate::{Fate, settle};
+use crate::stages::sample;
 use crate::stages::view::View;
 use crate::witness::{Waypoint, Witness};
 use crate::worker::Core;
@@ -209,7 +211,9 @@ fn judge_whole<F: Stack, B: Buffer, W: Witness<B>>(
         ask::count_way(core, &path, meta);
         return Judgement::ended(fate);
     }
-    judge(core, (buf, meta), view, state, &mut path, out)
+    let judgement = judge(core, (buf, &mut *meta), view, state, &mut path, out);
+    sample::want::<F, W>(core, meta, &path);
+    judgement
 }
 
 /// Takes a packet from the wire through mangle's prerouting chain, as it came.
@@ -228,6 +232,7 @@ fn prerouting<F: Stack, B: Buffer, W: Witness<B>>(
     meta.edits = Edits::default();
     meta.routing_table = None;
     meta.helper = helper::<F, W>(core, meta);
+    meta.layer7 = layer7::<F, W>(core, meta);
     if !core.program.has_mangle_rules || meta.origin.is_local() {
         return Ok(());
     }
@@ -446,6 +451,14 @@ fn helper<F: Stack, W>(core: &Core<W>, meta: &Meta) -> Option<HelperId> {
 /// The helper that rules know, of the reader that an entry keeps.
 pub fn helper_of(kept: Option<HelperId>) -> Option<HelperId> {
     Reader::numbered(kept?)?.helper_id()
+}
+
+/// What is known of what the packet's connection carries.
+fn layer7<F: Stack, W>(core: &Core<W>, meta: &Meta) -> Layer7 {
+    match meta.track {
+        Track::Known(flow, _) | Track::Related(flow) => F::table(&core.conntrack).layer7(flow.id),
+        Track::Exempt | Track::Missed | Track::Opening(_) | Track::Invalid => Layer7::Unknown,
+    }
 }
 
 /// Gives the connection the mark that rules have set on the way; whether that is another one.

@@ -102,7 +102,8 @@ fn translate_and_judge<F: Stack, B: Buffer, W: Witness<B>>(
         return Fate::Drop(DropReason::ConnectionLimitFull);
     }
     let fasttrack = judgement.filter.is_some_and(|judged| judged.fasttrack);
-    let opening = opening(core, meta, &view, (source, expected), fasttrack);
+    let mut opening = opening(core, meta, &view, (source, expected), fasttrack);
+    opening.wants_label = path.asks_label();
     let home = home(
         core,
         meta,
@@ -157,6 +158,7 @@ fn opening<F: Stack, W>(
         masqueraded: source.masqueraded,
         mark: meta.marks.connection,
         edits: meta.edits,
+        wants_label: false,
         counted: None,
     }
 }
@@ -242,6 +244,7 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
         masqueraded,
         mark,
         edits: _,
+        wants_label,
         counted: _,
     } = opening;
     give_way(core, meta, &mut new);
@@ -261,6 +264,9 @@ fn enter<F: Stack, B: Buffer, W: Witness<B>>(
             }
             if masqueraded {
                 table.set_masqueraded(id);
+            }
+            if wants_label {
+                table.want_label(id);
             }
             meta.track = Track::Known(flow, table.state(flow));
             control::begin::<F, W>(core, meta, flow, &segment);
