@@ -15,6 +15,8 @@ PACKAGES_PEERS=(ngircd                     # irc
   gir1.2-gst-rtsp-server-1.0 python3-gi    # rtsp
   gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
   baresip-core kamailio)                   # sip
+# What only the long run needs: it installs another Debian for programs that this one lacks.
+PACKAGES_LONG=(debootstrap)
 # What the checks of the tree need.
 PACKAGES_CHECK=(git jq shellcheck)
 

@@ -57,6 +57,25 @@ peers_end() {
   gateway_stop
 }
 
+# ears NS PORTS: from now on counts the datagrams to these ports that a namespace receives.
+ears() {
+  in_ns "$1" nft -f - <<END
+table ip ears
+delete table ip ears
+table ip ears {
+  chain input {
+    type filter hook input priority 0
+    udp dport $2 counter
+  }
+}
+END
+}
+
+# heard NS: how many came.
+heard() {
+  in_ns "$1" nft -j list table ip ears | jq '[.. | .counter? // empty | .packets] | add'
+}
+
 # What the kernel calls its helpers: protocol, port, and the name that nft knows.
 KERNEL_HELPERS=(
   'irc tcp 6667 irc' 'pptp tcp 1723 pptp' 'sip udp 5060 sip' 'sip tcp 5060 sip'

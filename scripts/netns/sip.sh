@@ -111,29 +111,10 @@ hang_up() {
   PHONES=()
 }
 
-# ears NS: from now on counts the packets of media that a namespace receives.
-ears() {
-  in_ns "$1" nft -f - <<END
-table ip ears
-delete table ip ears
-table ip ears {
-  chain input {
-    type filter hook input priority 0
-    udp dport $RTP_PORTS counter
-  }
-}
-END
-}
-
-# heard NS: how many came.
-heard() {
-  in_ns "$1" nft -j list table ip ears | jq '[.. | .counter? // empty | .packets] | add'
-}
-
 # talk FROM_NS TO: a call to the telephone of that name; sets HEARD_INSIDE and HEARD_OUTSIDE.
 talk() {
-  ears "$CLIENT"
-  ears "$SERVER"
+  ears "$CLIENT" "$RTP_PORTS"
+  ears "$SERVER" "$RTP_PORTS"
   press "$1" dial "sip:$2@$SERVER4" || fail "the telephone takes no command"
   sleep "$SECONDS_TALKED"
   HEARD_INSIDE=$(heard "$CLIENT") HEARD_OUTSIDE=$(heard "$SERVER")
