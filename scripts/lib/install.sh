@@ -11,6 +11,14 @@ PACKAGES_BUILD=(build-essential clang libclang-dev pkg-config
 # What sends and judges the traffic in the namespaces.
 PACKAGES_RIG=(conntrack curl ethtool iperf3 iproute2 iputils-ping jq kmod nftables procps python3
   traceroute)
+# Real clients and servers of the protocols that have a helper.
+PACKAGES_PEERS=(ngircd                     # irc
+  pptpd pptp-linux                         # pptp
+  gir1.2-gst-rtsp-server-1.0 python3-gi    # rtsp
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good
+  baresip-core kamailio)                   # sip
+# What only the long run needs: it installs another Debian for programs that this one lacks.
+PACKAGES_LONG=(debootstrap)
 # What the checks of the tree need.
 PACKAGES_CHECK=(git jq shellcheck)
 
@@ -53,9 +61,19 @@ install_packages() {
   rm -f "$log"
 }
 
+# apt_install NAME...: servers among the packages are for the rig's namespaces, so that none is
+# started on this machine, unless it has a policy of its own about that.
 apt_install() {
-  as_root apt-get -q update &&
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends "$@"
+  # shellcheck disable=SC2016 # the inner shell reads its own arguments
+  as_root apt-get -q update && as_root sh -c '
+    policy=/usr/sbin/policy-rc.d
+    if [ ! -e "$policy" ]; then
+      trap "rm -f $policy" EXIT
+      printf "#!/bin/sh\nexit 101\n" >"$policy"
+      chmod 755 "$policy"
+    fi
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -q install -y --no-install-recommends "$@"' sh "$@"
 }
 
 # need_cargo: puts rustup's usual place on the PATH and fails when there is no cargo at all.

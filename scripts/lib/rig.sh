@@ -17,3 +17,5 @@ source "$ROOT/scripts/lib/books.sh"
 source "$ROOT/scripts/lib/traffic.sh"
 # shellcheck source=reload.sh
 source "$ROOT/scripts/lib/reload.sh"
+# shellcheck source=peers.sh
+source "$ROOT/scripts/lib/peers.sh"
