@@ -106,6 +106,10 @@ for address in "$SERVER4" "$SERVER6"; do
 done
 
 step "What the gateway says of it"
-at_least "packets that helpers have read" "$(metric turnpike_punted_packets_total 'cause="helper"')" 100
+turnpike helpers >"$RIG_DIR/helpers" && sed -n 1,14p "$RIG_DIR/helpers" | indent
+rewritten=$(turnpike helpers --json | jq '[.rewrites[] | select(.helper == "ftp")] | length')
+at_least "rewrites that turnpike helpers shows" "$rewritten" 10
+equal "state of ftp" "$(turnpike helpers --json | jq -r '.helpers[] | select(.name == "ftp").state')" active
+at_least "packets that helpers have read" "$(metric turnpike_helper_packets_total 'helper="ftp"')" 100
 books_balance
 gateway_stop
