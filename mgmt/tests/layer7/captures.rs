@@ -25,7 +25,7 @@ fn captures_dir() -> Option<PathBuf> {
 
 /// What nDPI calls the protocols that ship here, by its numbers.
 const NDPI: &[(&str, &[u32])] = &[
-    ("ftp", &[1]),
+    ("ftp", &[1, 311]),
     ("pop3", &[2]),
     ("smtp", &[3]),
     ("imap", &[4]),
@@ -95,6 +95,8 @@ const NAMED_OTHERWISE: &[(&str, &str)] = &[
     ("ossfuzz_seed_fake_traces_2.pcapng", "xmpp"),
     // A question for NetBIOS names that is sent from port 53.
     ("netbios_wildcard_dns_query.pcap", "netbios"),
+    // Messages of syslog that begin in a way which it does not know.
+    ("syslog.pcap", "syslog"),
 ];
 
 /// A connection, whichever side spoke first.
@@ -163,7 +165,7 @@ fn begins_as(told: &str, label: &str) -> bool {
 #[test]
 fn in_captures_no_label_is_wrong_and_four_of_five_connections_are_found() {
     let Some(dir) = captures_dir() else { return };
-    let mut library = Library::new();
+    let mut library = Library::load();
     let ours = |number: u32| {
         let mut all = NDPI.iter();
         all.find(|(_, n)| n.contains(&number))

@@ -2,8 +2,9 @@
 
 #![allow(
     clippy::unwrap_used,
-    clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
+    missing_docs,
     reason = "tests"
 )]
 
@@ -38,7 +39,7 @@ pub struct Library {
 }
 
 impl Library {
-    fn new() -> Self {
+    fn load() -> Self {
         let config = config();
         let all = &config.policy.layer7.protocols;
         let patterns = all.iter().map(|p| p.pattern.clone()).collect();

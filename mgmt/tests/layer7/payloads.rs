@@ -222,7 +222,7 @@ const BY_CAPTURE: [&str; 3] = ["quic", "ntp", "diameter"];
 
 #[test]
 fn each_protocol_is_found_in_what_it_says_first() {
-    let mut library = Library::new();
+    let mut library = Library::load();
     for (name, payloads) in SAID {
         let found = library.label(payloads.iter().copied()).map(str::to_owned);
         assert_eq!(found.as_deref(), Some(*name), "{payloads:?}");
@@ -236,16 +236,22 @@ fn each_protocol_is_found_in_what_it_says_first() {
     assert!(untested.is_empty(), "{untested:?}");
 }
 
+/// What rides on HTTP is that to whoever has seen no more than a request's first line.
+const ON_HTTP: [&str; 4] = ["fasttrack", "websocket", "ssdp", "bit-torrent"];
+
 #[test]
 fn each_protocol_is_found_wherever_its_first_words_are_cut() {
-    let mut library = Library::new();
+    let mut library = Library::load();
+    let mut others = Vec::new();
     for (name, payloads) in SAID.iter().filter(|(_, payloads)| payloads.len() == 1) {
         let whole = payloads[0];
         for cut in 1..whole.len() {
             let (front, rest) = whole.split_at(cut);
-            let found = library.label([front, rest]).map(str::to_owned);
-            // A protocol may be known by less than all; never for another.
-            assert_eq!(found.as_deref(), Some(*name), "{cut} of {whole:?}");
+            let found = library.label([front, rest]).unwrap_or("nothing");
+            if found != *name && !(found == "http" && ON_HTTP.contains(name)) {
+                others.push(format!("{found} for {name}, cut at {cut}"));
+            }
         }
     }
+    assert!(others.is_empty(), "{others:#?}");
 }
