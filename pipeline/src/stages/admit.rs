@@ -85,22 +85,8 @@ pub fn frame<B: Buffer, W: Witness<B>>(
     } else {
         Track::Exempt
     };
-    let meta = Meta {
-        parsed,
-        port,
-        in_interface: Some(interface),
-        origin,
-        track,
-        way: Way::Undecided,
-        rule: None,
-        opening,
-        helper: None,
-        layer7: Layer7::Unknown,
-        marks: Marks::default(),
-        edits: Edits::default(),
-        routing_table: None,
-        verified: None,
-    };
+    let entrance = (port, Some(interface));
+    let meta = fresh(parsed, entrance, (origin, opening), track);
     push(core, burst, buf, meta);
 }
 
@@ -136,29 +122,40 @@ pub fn own<B: Buffer, W: Witness<B>>(
     match parse(&mut buf) {
         Ok(parsed) => {
             let tracked = core.program.tracking.enabled && origin == Origin::Local;
-            let meta = Meta {
-                parsed,
-                port: PortId(0),
-                in_interface: None,
-                origin,
-                track: if tracked {
-                    Track::Missed
-                } else {
-                    Track::Exempt
-                },
-                way: Way::Undecided,
-                rule: None,
-                opening,
-                helper: None,
-                layer7: Layer7::Unknown,
-                marks: Marks::default(),
-                edits: Edits::default(),
-                routing_table: None,
-                verified: None,
+            let track = if tracked {
+                Track::Missed
+            } else {
+                Track::Exempt
             };
+            let meta = fresh(parsed, (PortId(0), None), (origin, opening), track);
             push(core, burst, buf, meta);
         }
         Err(reason) => core.drop_packet(buf, reason, End::bare(Ending::Drop, None)),
+    }
+}
+
+/// What is known of a packet that no stage has looked at yet.
+fn fresh(
+    parsed: Parsed,
+    (port, in_interface): (PortId, Option<IfaceId>),
+    (origin, opening): (Origin, Option<OpeningId>),
+    track: Track,
+) -> Meta {
+    Meta {
+        parsed,
+        port,
+        in_interface,
+        origin,
+        track,
+        way: Way::Undecided,
+        rule: None,
+        opening,
+        helper: None,
+        layer7: Layer7::Unknown,
+        marks: Marks::default(),
+        edits: Edits::default(),
+        routing_table: None,
+        verified: None,
     }
 }
 
