@@ -73,7 +73,7 @@ mod tests {
     fn a_request_announces_the_answer_from_any_port_of_the_server() {
         for request in [
             &b"\0\x01file\0octet\0"[..],
-            b"\0\x02file\0netascii\0blksize\01428\0",
+            b"\0\x02file\0netascii\0blksize\x001428\0",
         ] {
             let mut talk = talk();
             assert_eq!(talk.say(Direction::Original, request).unwrap(), request);

@@ -4,7 +4,12 @@
 //! streams anew with each transmission. Whatever happens, each host gets the stream that the helper
 //! made, once and in order, and no host is told that something has come that is lost.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests"
+)]
 
 use proptest::prelude::*;
 use turnpike_conntrack::ids::Direction;

@@ -3,8 +3,8 @@
 
 Usage: ftp_bytes.py HOST FILE active|passive >CONTENT
 
-With `nagle` as a fourth argument, each byte waits until the one before it was acknowledged: behind a
-gateway that keeps bytes in silence such a client would wait for ever.
+With `nagle` as a fourth argument, each byte waits until the one before it was acknowledged: behind
+a gateway that keeps bytes in silence such a client would wait for ever.
 """
 
 import re
