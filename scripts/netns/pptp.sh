@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two calls at once from two hosts inside to one PPTP server, pptp and pptpd, through NAT: what is
-# sent through each comes back through that one. Without the helper nothing comes back.
+# sent through each comes back through that one. Without the helper that is so for one at most.
 #
 # Usage: scripts/netns/pptp.sh [--kernel]
 #
@@ -71,11 +71,10 @@ for name in north south; do
   ok "$(outcome "$name") echoes came back"
 done
 
-step "Without the helper nothing comes back"
+step "Without the helper there is one tunnel between two addresses, and not two calls"
 peers_again '{ pptp: { disabled: yes } }'
 both_calls east west
-for name in east west; do
-  equal "echoes through the call of $name" "$(outcome "$name")" "$name 0 of $ECHOES"
-  ok "$(outcome "$name") echoes came back"
-done
+at_least "calls through which nothing came back" \
+  "$(tail -qn 1 "$RIG_DIR"/{east,west}.log | grep -c " 0 of $ECHOES")" 1
+ok "$(outcome east), $(outcome west) echoes came back"
 peers_end
