@@ -676,6 +676,42 @@ fn the_answer_of_a_tftp_server_is_related() {
     balanced(&sim);
 }
 
+/// A SIP message, from or to the telephone, that names its contact.
+fn sip(sim: &mut Sim, port: PortId, first: &str, method: &str, call: &str) {
+    let (from, to, contact) = if port == LAN {
+        ("192.168.88.10:40000", "198.51.100.7:5060", "192.168.88.10")
+    } else {
+        ("198.51.100.7:5060", "203.0.113.2:40000", "203.0.113.2")
+    };
+    let text = format!(
+        "{first}\r\nVia: SIP/2.0/UDP 192.0.2.1;rport\r\nCall-ID: {call}\r\nCSeq: 1 {method}\r\n\
+         Contact: <sip:a@{contact}:5060>;expires=600\r\nContent-Length: 0\r\n\r\n"
+    );
+    let craft = Craft::udp(at(from), at(to)).unwrap();
+    let sent = sim.inject(port, frame(port, craft.payload(text.as_bytes())));
+    assert_eq!(sent.len(), 1, "{first}");
+}
+
+#[test]
+fn a_registered_telephone_is_called_after_a_call_of_its_own_has_ended() {
+    let mut sim = Sim::new(&policy(), 1);
+    sip(&mut sim, LAN, "REGISTER sip:r SIP/2.0", "REGISTER", "r");
+    sip(&mut sim, WAN, "SIP/2.0 200 OK", "REGISTER", "r");
+    sip(&mut sim, LAN, "INVITE sip:b@r SIP/2.0", "INVITE", "i");
+    sip(&mut sim, LAN, "BYE sip:b@r SIP/2.0", "BYE", "i");
+    let craft = Craft::udp(at("198.51.100.7:6000"), at("203.0.113.2:5060")).unwrap();
+    let call = frame(
+        WAN,
+        craft.payload(b"INVITE sip:a@203.0.113.2 SIP/2.0\r\n\r\n"),
+    );
+    let out = sim.inject(WAN, call);
+    assert_eq!(
+        see(&out[0].1).words(),
+        "198.51.100.7:6000 > 192.168.88.10:5060"
+    );
+    balanced(&sim);
+}
+
 #[test]
 fn rewrites_are_remembered_before_and_after() {
     let mut sim = Sim::new(&policy(), 1);

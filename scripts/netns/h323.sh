@@ -92,7 +92,7 @@ END
   wait_for 20 cli "$1" "$2" 'core waitfullybooted' || fail "$1: $(tail -n 5 "$RIG_DIR/$1.log")"
 }
 
-# h323_conf NAME ADDRESS PEER WAY...: the peer under the name of each way, which is `plain` or `fast`:
+# h323_conf NAME ADDRESS PEER WAY...: the peer under the name of each way, `plain` or `fast`:
 # with fast start, and what controls the media inside the call's own connection.
 h323_conf() {
   local name=$1 address=$2 peer=$3 way switch

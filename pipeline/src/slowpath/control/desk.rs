@@ -10,7 +10,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use turnpike_conntrack::expect::{
-    Activity, Destination, ExpectError, Expectation, ExpectationId, MasterId, Reservation, Source,
+    Activity, Class, Destination, ExpectError, Expectation, ExpectationId, MasterId, Reservation,
+    Source,
 };
 use turnpike_conntrack::ids::Direction;
 use turnpike_conntrack::nat::reserve;
@@ -29,6 +30,8 @@ use crate::stages::family::Stack;
 const KNOWN_MAX: usize = 128;
 /// The lowest port that is opened.
 const PORT_MIN: u16 = 1_024;
+/// How many calls can need the same listener; one more takes the place of the oldest.
+const NEEDS_MAX: usize = 16;
 /// External ports that are tried for one announcement.
 const TRIES_MAX: u16 = 2_048;
 
@@ -40,10 +43,19 @@ pub struct Known {
     listener: SocketAddr,
     known_as: SocketAddr,
     ports: u16,
-    call: Call,
+    /// A phone takes calls and the requests within one at the same port: it is taken back with the
+    /// last of these.
+    needs: Vec<Need>,
     expected: Vec<ExpectationId>,
     /// Held until it is announced in full.
     _claim: Option<PortClaim>,
+}
+
+/// What a call needs of a listener.
+#[derive(Debug, Clone, Copy)]
+struct Need {
+    call: Call,
+    until: Tick,
 }
 
 /// A control connection's desk for the time of one reading.
@@ -96,13 +108,16 @@ impl Desk for GatewayDesk<'_> {
 
     fn withdraw(&mut self, call: Call) {
         let expectations = &self.shared.expectations;
-        self.known.retain(|known| {
-            if known.call == call {
+        self.known.retain_mut(|known| {
+            let before = known.needs.len();
+            known.needs.retain(|need| need.call != call);
+            let is_over = before > 0 && known.needs.is_empty();
+            if is_over {
                 for id in &known.expected {
                     expectations.withdraw(*id);
                 }
             }
-            known.call != call
+            !is_over
         });
     }
 
@@ -149,9 +164,11 @@ impl GatewayDesk<'_> {
         };
         // The sender's own end is known already, and by one port only.
         let is_free = outside != wanted.listener.ip() && !self.is_own_end(from, wanted);
+        let needs = self.needs(before, wanted);
+        let class = self.class(&needs, wanted);
         let mut refusal = Refusal::NoPort;
         for port in candidates(preferred, count, is_free) {
-            match self.place::<F>(from, wanted, (outside, port), count) {
+            match self.place::<F>(from, wanted, &class, (outside, port), count) {
                 Ok((expected, claim)) => {
                     let known_as = SocketAddr::new(outside, port);
                     let known = Known {
@@ -160,7 +177,7 @@ impl GatewayDesk<'_> {
                         listener: wanted.listener,
                         known_as,
                         ports: count,
-                        call: wanted.call,
+                        needs,
                         expected,
                         _claim: claim,
                     };
@@ -175,6 +192,31 @@ impl GatewayDesk<'_> {
             }
         }
         Err(refusal)
+    }
+
+    /// Who needs the listener: this announcement, and other calls that have announced it before.
+    fn needs(&self, before: Option<usize>, wanted: &Wanted) -> Vec<Need> {
+        let before = before.and_then(|at| self.known.get(at));
+        let before = before.into_iter().flat_map(|known| &known.needs).copied();
+        let others = before.filter(|need| need.call != wanted.call && need.until > self.now);
+        let mut needs: Vec<Need> = others.collect();
+        if needs.len() >= NEEDS_MAX {
+            needs.remove(0);
+        }
+        needs.push(Need {
+            call: wanted.call,
+            until: self.now.after(wanted.class.timeout),
+        });
+        needs
+    }
+
+    /// The class of what is wanted, with time enough for whoever needs it longest.
+    fn class(&self, needs: &[Need], wanted: &Wanted) -> Class {
+        let until = needs.iter().map(|need| need.until).max();
+        Class {
+            timeout: until.unwrap_or(self.now).since(self.now),
+            ..wanted.class
+        }
     }
 
     /// The port that is tried first: the listener's own, or what it was translated to, if it is the
@@ -206,6 +248,7 @@ impl GatewayDesk<'_> {
         &self,
         from: Direction,
         wanted: &Wanted,
+        class: &Class,
         (outside, port): (IpAddr, u16),
         count: u16,
     ) -> Result<(Vec<ExpectationId>, Option<PortClaim>), Refusal> {
@@ -223,7 +266,7 @@ impl GatewayDesk<'_> {
                     }
                     let new = self.expectation::<F>(from, wanted, (external, listener), claim)?;
                     let expectations = &self.shared.expectations;
-                    let id = expectations.expect(self.master, &wanted.class, new, self.now);
+                    let id = expectations.expect(self.master, class, new, self.now);
                     made.push(id.map_err(refused)?);
                     Ok(())
                 });
