@@ -316,7 +316,8 @@ fn masquerade(policy: &mut Policy, wan: IfaceId) {
         out_interface: Some(is(wan)),
         ..Matchers::default()
     };
-    if let Some(srcnat) = policy.nat.chains.last_mut() {
+    let mut chains = policy.nat.chains.iter_mut();
+    if let Some(srcnat) = chains.find(|chain| chain.name == "srcnat") {
         srcnat.rules.push(rule(out_wan, Action::Masquerade(None)));
     }
 }

@@ -516,24 +516,13 @@ impl Rehearsal<'_> {
             egress = way.out();
         }
         let decision = self.ask(filter, packet, &tuple, egress);
-        match decision.verdict {
-            Verdict::Accept => {
-                if egress.is_some() {
-                    self.mangled(Hook::ManglePostrouting, packet, &tuple, egress)?;
-                }
-                Ok(way)
-            }
-            Verdict::Reject(_) => Err(packet.refused(DropReason::FilterReject, decision.rule)),
-            Verdict::Drop
-            | Verdict::NoTrack
-            | Verdict::SrcNat(_)
-            | Verdict::Masquerade(_)
-            | Verdict::DstNat(_)
-            | Verdict::Redirect(_)
-            | Verdict::EndpointIndependent(_)
-            | Verdict::Same(..)
-            | Verdict::Netmap(_) => Err(packet.refused(DropReason::FilterRule, decision.rule)),
+        if let Some(reason) = decision.verdict.drop_reason() {
+            return Err(packet.refused(reason, decision.rule));
         }
+        if egress.is_some() {
+            self.mangled(Hook::ManglePostrouting, packet, &tuple, egress)?;
+        }
+        Ok(way)
     }
 
     fn ask<F: Stack>(

@@ -16,6 +16,7 @@ use std::ops::Range;
 use arrayvec::ArrayVec;
 use turnpike_conntrack::limits::Limit;
 
+use crate::drops::DropReason;
 use crate::ids::{ChainId, ListId, RULES_MAX, RuleId};
 use crate::policy::{
     Action, AddressRange, Edit, ListTimeout, PacketAsk, PortRange, RejectWith, SameBy, TableKind,
@@ -58,6 +59,25 @@ pub enum Verdict {
     Same(Translation, SameBy),
     /// nat: its connection's source, or destination, becomes its counterpart here.
     Netmap(AddressRange),
+}
+
+impl Verdict {
+    /// Why a packet with this verdict of the filter ends; `None` if it passes.
+    pub const fn drop_reason(&self) -> Option<DropReason> {
+        match self {
+            Self::Accept => None,
+            Self::Reject(_) => Some(DropReason::FilterReject),
+            Self::Drop
+            | Self::NoTrack
+            | Self::SrcNat(_)
+            | Self::Masquerade(_)
+            | Self::DstNat(_)
+            | Self::Redirect(_)
+            | Self::EndpointIndependent(_)
+            | Self::Same(..)
+            | Self::Netmap(_) => Some(DropReason::FilterRule),
+        }
+    }
 }
 
 /// A verdict and the rule that gave it.

@@ -8,7 +8,6 @@ use turnpike_conntrack::tuple::{Address, Family, Tuple};
 
 use crate::buffer::Buffer;
 use crate::burst::{Meta, Track};
-use crate::drops::DropReason;
 use crate::ids::{ChainId, IfaceId, RuleId};
 use crate::outbox::{Outbox, PuntKind};
 use crate::outcome::OutcomeId;
@@ -153,22 +152,11 @@ pub struct Judged {
 impl Judged {
     /// What becomes of a packet that the filter did not accept; `None` if it did.
     pub fn refusal(&self, meta: &Meta) -> Option<Fate> {
-        match self.decision.verdict {
-            Verdict::Accept => None,
-            Verdict::Reject(with) => Some(match meta.in_interface {
-                Some(iface) => Fate::Reject(PuntKind::Reject(iface, with)),
-                None => Fate::Drop(DropReason::FilterReject),
-            }),
-            Verdict::Drop
-            | Verdict::NoTrack
-            | Verdict::SrcNat(_)
-            | Verdict::Masquerade(_)
-            | Verdict::DstNat(_)
-            | Verdict::Redirect(_)
-            | Verdict::EndpointIndependent(_)
-            | Verdict::Same(..)
-            | Verdict::Netmap(_) => Some(Fate::Drop(DropReason::FilterRule)),
+        let verdict = self.decision.verdict;
+        if let (Verdict::Reject(with), Some(iface)) = (verdict, meta.in_interface) {
+            return Some(Fate::Reject(PuntKind::Reject(iface, with)));
         }
+        verdict.drop_reason().map(Fate::Drop)
     }
 }
 

@@ -197,6 +197,36 @@ const fn verdict_name(verdict: Verdict) -> &'static str {
     }
 }
 
+/// What a rule asks, negated or not.
+const ASKED: [&str; 26] = [
+    "protocol",
+    "in-interface",
+    "out-interface",
+    "in-interface-list",
+    "out-interface-list",
+    "connection-state",
+    "connection-nat-state",
+    "connection-type",
+    "layer7-protocol",
+    "p2p",
+    "ipsec-policy",
+    "dst-port",
+    "src-port",
+    "port",
+    "icmp-options",
+    "src-address",
+    "dst-address",
+    "src-address-list",
+    "dst-address-list",
+    "src-address-type",
+    "dst-address-type",
+    "connection-mark",
+    "packet-mark",
+    "routing-mark",
+    "routing-table",
+    "per-connection-classifier",
+];
+
 /// What is asked behind the others.
 const LAST: [&str; 3] = ["packet-size", "ttl", "connection-limit"];
 
@@ -227,46 +257,18 @@ fn to_reach() -> BTreeSet<String> {
     ];
     // Of these a rule asks without being able to negate it.
     let plain = ["family", "to-addresses", "action"];
-    let asked = [
-        "protocol",
-        "in-interface",
-        "out-interface",
-        "in-interface-list",
-        "out-interface-list",
-        "connection-state",
-        "connection-nat-state",
-        "connection-type",
-        "layer7-protocol",
-        "p2p",
-        "ipsec-policy",
-        "dst-port",
-        "src-port",
-        "port",
-        "icmp-options",
-        "src-address",
-        "dst-address",
-        "src-address-list",
-        "dst-address-list",
-        "src-address-type",
-        "dst-address-type",
-        "connection-mark",
-        "packet-mark",
-        "routing-mark",
-        "routing-table",
-        "per-connection-classifier",
-    ];
     let mut all: BTreeSet<String> = ways.map(str::to_owned).into();
     all.extend(
         plain
             .iter()
-            .chain(&asked)
+            .chain(&ASKED)
             .map(|name| format!("{name} holds")),
     );
-    all.extend(asked.iter().map(|name| format!("!{name} holds")));
+    all.extend(ASKED.iter().map(|name| format!("!{name} holds")));
     all.extend(
         plain
             .iter()
-            .chain(&asked)
+            .chain(&ASKED)
             .chain(&LAST)
             .map(|name| format!("{name} fails")),
     );
