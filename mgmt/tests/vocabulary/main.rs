@@ -15,6 +15,7 @@ mod case;
 mod catalogue;
 mod elsewhere;
 mod names;
+mod payloads;
 mod play;
 mod table;
 

@@ -60,7 +60,7 @@ pub fn written(groups: &[Group]) -> String {
                 Shown::NotHere(why) => format!("not here: {why}"),
             };
             let note = case.note.as_ref().map(|note| format!(" ({note})"));
-            let (example, note) = (example(case), note.unwrap_or_default());
+            let (example, note) = (example(group, case), note.unwrap_or_default());
             writeln!(page, "| `{}` | {example} | {by}{note} |", case.name).unwrap();
         }
     }
@@ -100,14 +100,17 @@ fn shown(case: &Case) -> Shown {
     Shown::Here(by.join("; "))
 }
 
-/// The first rule in question, or the section that the case is about.
-fn example(case: &Case) -> String {
+/// The first rule in question, or the section that the case is about. Helpers stand in a section,
+/// and a rule only asks for them.
+fn example(group: &Group, case: &Case) -> String {
     let rule = case.in_question().first().map(|rule| flow(rule));
-    let section = || {
-        let (name, value) = case.with.iter().next()?;
-        Some(format!("{}: {}", words(name), any(value)))
+    let section = case.with.iter().next();
+    let section = section.map(|(name, value)| format!("{}: {}", words(name), any(value)));
+    let both = match group.name.as_str() {
+        "helpers" => section.or(rule),
+        _ => rule.or(section),
     };
-    match rule.or_else(section) {
+    match both {
         Some(text) => format!("`{}`", text.replace('|', "\\|")),
         None => String::new(),
     }
