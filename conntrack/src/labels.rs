@@ -108,10 +108,12 @@ impl<F: Family> Table<F> {
     }
 
     /// Notes what looking at a connection's first data came to; none of it is sampled any more. A
-    /// label stays whatever is said later.
+    /// label stays whatever is said later, and what was not looked at to the end never becomes what
+    /// was.
     pub fn set_examined(&mut self, id: FlowId, examined: Examined) {
         let state = &mut self.warm[at(id)].label;
-        if LabelId::new(*state).is_some() {
+        let unexamined = *state == UNEXAMINED && examined == Examined::Nothing;
+        if unexamined || LabelId::new(*state).is_some() {
             return;
         }
         *state = match examined {

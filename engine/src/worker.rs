@@ -264,6 +264,8 @@ impl WorkerLoop {
         }
         for punt in self.out.punts.drain(..) {
             let refused = match self.exchange.punts_of(self.id) {
+                // Whoever only looks on leaves room for what cannot do without.
+                Some(ring) if punt.kind.is_copy() && ring.len() > ring.capacity() / 2 => Some(punt),
                 Some(ring) => ring.push(punt).err(),
                 None => Some(punt),
             };

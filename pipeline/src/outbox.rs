@@ -166,6 +166,13 @@ pub struct ToBeRead {
 }
 
 impl PuntKind {
+    /// Whether the packet is a copy of one that goes on.
+    pub const fn is_copy(&self) -> bool {
+        matches!(self, Self::Sniff(_))
+    }
+}
+
+impl PuntKind {
     /// Whether the packet has been counted as dropped already and only its sender is to be told.
     pub const fn is_notice(self) -> bool {
         match self {

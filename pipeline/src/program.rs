@@ -180,6 +180,13 @@ impl Program {
         let mut program = Self::compile(policy, context);
         program.lasting = live.lasting.clone();
         program.marks = live.marks.clone();
+        program.routing = Routing::build(&policy.routing, &program.marks);
+        program.layer7 = Layer7Program::build_apart(
+            &policy.layer7,
+            &program.rules,
+            context.workers,
+            &live.layer7,
+        );
         program.lists = live.lists.apart(now);
         program.states = live.states.apart();
         program

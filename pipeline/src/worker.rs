@@ -433,9 +433,13 @@ impl<B: Buffer, W: Witness<B>> Worker<B, W> {
     }
 
     /// Lends the worker meters, so that it need not make them itself when it adopts a program whose
-    /// rules ask how fast connections are.
-    pub fn lend_meters(&mut self, meters: (Meters, Meters)) {
+    /// rules ask how fast connections are. If it has some by now it gives these back.
+    pub fn lend_meters(&mut self, meters: (Meters, Meters)) -> Option<(Meters, Meters)> {
+        if !self.core.meters.0.is_empty() {
+            return Some(meters);
+        }
         self.core.meters = meters;
+        None
     }
 
     /// What is done between bursts, each millisecond or so: expiry and what a reload has ended,

@@ -229,7 +229,7 @@ impl Gateway {
                 continue;
             };
             let meters = (Meters::new(v4), Meters::new(v6));
-            // Without an answer the worker has ended.
+            // Without an answer in time it makes its own.
             let _lent = self.ask_worker(worker, move |worker| worker.lend_meters(meters));
         }
     }

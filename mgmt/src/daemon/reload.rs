@@ -216,7 +216,9 @@ impl Daemon {
         );
         let gateway = self.gateway();
         let gateway = gateway.as_ref().ok_or_else(stopping)?;
-        gateway.forget_gone_lists();
+        if gateway.wait_adopted(ADOPTION).is_ok() {
+            gateway.forget_gone_lists();
+        }
         let ended = match pending.cut_refused {
             Switch::On => Some(end_refused(gateway, &gateway.program())?),
             Switch::Off => None,

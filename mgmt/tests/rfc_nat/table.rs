@@ -98,3 +98,11 @@ fn the_defaults_are_the_deviations_listed() {
         assert_eq!(timeout, Duration::from_secs(wanted));
     }
 }
+
+#[test]
+fn no_helper_reads_but_that_of_ftp() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs/rfc-nat.yaml");
+    let helpers = Config::load(&path).unwrap().policy.service_ports.helpers;
+    let on = helpers.iter().filter(|helper| !helper.disabled);
+    assert_eq!(on.map(|helper| helper.helper).collect::<Vec<_>>(), ["ftp"]);
+}

@@ -3,7 +3,7 @@
 //! Numbers are those of the sender unless said otherwise. The bytes from `read` to `next` are
 //! *kept*: they came in order and the helper is not done with them. They are acknowledged in the
 //! receiver's name once it has acknowledged all that went to it before; from then on nobody else
-//! has them, so they stay here, as a [`Patch`], until the receiver acknowledges them itself. The
+//! has them, so they stay here, as a patch, until the receiver acknowledges them itself. The
 //! same holds for whatever was replaced, so that a retransmission is answered with the same bytes,
 //! wherever its segments are cut now.
 

@@ -232,7 +232,9 @@ impl Talk {
             return Reaction::of(Step::Early);
         }
         let end = seq.wrapping_add(len);
-        let is_new = is_after(end, stream.next()) || fin && !stream.has_ended();
+        // A FIN counts where it stands: one from before is a repetition, or somebody else's.
+        let ends = fin && !stream.has_ended() && end == stream.next();
+        let is_new = is_after(end, stream.next()) || ends;
         if !is_new || stream.has_ended() {
             return self.again(from, segment, fin);
         }

@@ -157,6 +157,15 @@ impl Layer7Program {
         built
     }
 
+    /// The same with the labels of `live` as its numbers, and nothing else of it.
+    pub fn build_apart(policy: &Layer7Policy, rules: &Rules, workers: usize, live: &Self) -> Self {
+        let numbers = Self {
+            labels: live.labels.clone(),
+            ..Self::default()
+        };
+        Self::build(policy, rules, workers, Some(&numbers))
+    }
+
     fn seek(
         &self,
         policy: &Layer7Policy,

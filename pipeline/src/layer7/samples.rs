@@ -49,11 +49,12 @@ impl Sample {
         self.len = 0;
     }
 
-    /// Adds to the payload; what goes beyond what is looked at is left out.
+    /// Adds to the payload; zeros, and what goes beyond what is looked at, are left out.
     pub fn add(&mut self, bytes: &[u8]) {
         let Some(room) = self.data.get_mut(self.len..) else {
             return;
         };
+        let bytes = bytes.iter().filter(|byte| **byte != 0);
         for (place, byte) in room.iter_mut().zip(bytes) {
             *place = *byte;
             self.len += 1;

@@ -1,5 +1,7 @@
 //! Copies of packets, on their way to those who want to look at them.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use turnpike_conntrack::ids::WorkerId;
 
 use crate::buffer::BufferPool;
@@ -8,6 +10,7 @@ use crate::fib::NextHop;
 use crate::outbox::FromSlowPath;
 use crate::packet::sniff::write_copy;
 use crate::policy::Sniff;
+use crate::routing::Sought;
 use crate::slowpath::{SlowOutbox, SlowPath};
 use crate::witness::Witness;
 
@@ -21,7 +24,17 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         out: &mut SlowOutbox<P::Buf>,
     ) {
         let to = sniff.to.ip();
-        let iface = match self.program.fib.lookup(to) {
+        let sought = Sought {
+            source: match to {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            },
+            destination: to,
+            in_interface: None,
+            mark: 0,
+            router: None,
+        };
+        let iface = match self.program.routing.find(&self.program.fib, &sought).hop {
             Some(NextHop::Neighbour { iface, .. }) => Some(iface),
             Some(
                 NextHop::Local | NextHop::Broadcast(_) | NextHop::Unreachable | NextHop::Blackhole,

@@ -1,4 +1,4 @@
-//! Stage 7, `control`: control connections leave for the slow path, where helpers read them.
+//! Stage 8, `control`: control connections leave for the slow path, where helpers read them.
 //!
 //! Reads what is to be done for the connection besides the usual, which for most is nothing;
 //! writes sequence and acknowledgement numbers of connections whose length a helper has changed.
@@ -49,8 +49,12 @@ pub fn run<B: Buffer, W: Witness<B>>(
             None => None,
         };
         if let Some(wanted) = wanted
-            && let Some((buf, meta)) = burst.take(slot)
+            && let Some((mut buf, meta)) = burst.take(slot)
         {
+            if link::tag_before(core, &mut buf, &meta).is_err() {
+                core.drop_packet(buf, DropReason::NoBuffer, end_of(&meta, Ending::Drop));
+                continue;
+            }
             core.witness.end(&buf, &end_of(&meta, Ending::Held));
             let punt = Punt {
                 control: Some(wanted),

@@ -1,10 +1,10 @@
-//! Stage 8, `link`: the last one. A packet gets its Ethernet header and leaves.
+//! Stage 9, `link`: the last one. A packet gets its Ethernet header and leaves.
 //!
 //! Reads the way; writes Ethernet addresses and tag. What is for the gateway, or for a neighbour
 //! that has to be resolved, or too large for its link, leaves for the slow path, finished but for
 //! that. Drops `interface-down` when the interface has gone.
 
-use crate::buffer::Buffer;
+use crate::buffer::{Buffer, NoRoom};
 use crate::burst::{Burst, Meta, Way};
 use crate::drops::DropReason;
 use crate::ids::{IfaceId, Mac};
@@ -137,6 +137,21 @@ fn exceeds<W>(core: &Core<W>, parsed: &Parsed, interface: IfaceId) -> bool {
     parsed.ip_len > u32::from(mtu)
 }
 
+/// Gives a packet that comes back as a frame alone the tag it will leave with, if a rule has given
+/// it a priority.
+///
+/// # Errors
+/// The buffer has no room for a tag.
+pub fn tag_before<B: Buffer, W>(core: &Core<W>, buf: &mut B, meta: &Meta) -> Result<(), NoRoom> {
+    if let (Some(priority), Some(interface)) = (tag_priority(meta), out_interface(core, meta))
+        && let Some(tagging) = tagging(core, interface, Some(priority))
+        && tagging.differs_from(&meta.parsed)
+    {
+        retag(buf, &mut { meta.parsed }, tagging)?;
+    }
+    Ok(())
+}
+
 fn hold<B: Buffer, W: Witness<B>>(
     core: &mut Core<W>,
     mut buf: B,
@@ -144,14 +159,8 @@ fn hold<B: Buffer, W: Witness<B>>(
     kind: PuntKind,
     out: &mut Outbox<B>,
 ) {
-    if let (Some(priority), Some(interface)) = (tag_priority(meta), out_interface(core, meta))
-        && let Some(tagging) = tagging(core, interface, Some(priority))
-    {
-        // It comes back as a frame alone: its priority waits in the tag it will leave with.
-        let mut parsed = meta.parsed;
-        if tagging.differs_from(&parsed) && retag(&mut buf, &mut parsed, tagging).is_err() {
-            return core.drop_packet(buf, DropReason::NoBuffer, end_of(meta, Ending::Drop));
-        }
+    if tag_before(core, &mut buf, meta).is_err() {
+        return core.drop_packet(buf, DropReason::NoBuffer, end_of(meta, Ending::Drop));
     }
     core.witness.end(&buf, &end_of(meta, Ending::Held));
     transmit::punt(core, Punt::new(buf, core.id, kind), out);

@@ -211,7 +211,11 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
         let enabled = ports
             .of(wanted.reader)
             .is_some_and(|helper| !helper.disabled);
-        if !is_start || !enabled || self.controls.open.len() >= CONTROLS_MAX {
+        if !is_start || !enabled {
+            return None;
+        }
+        if self.controls.open.len() >= CONTROLS_MAX {
+            self.helper_counters(wanted.reader).unread.add(1);
             return None;
         }
         let helper = wanted.reader.start(&ports.options);
