@@ -62,7 +62,8 @@ fetch_all() {
 
 # bytewise NS ADDRESS: the same with a control connection in segments of one byte.
 bytewise() {
-  local script=$ROOT/scripts/lib/ftp_bytes.py
+  local script
+  script=$(dirname "${BASH_SOURCE[0]}")/../lib/ftp_bytes.py
   whole "single bytes, active, $2" "$1" python3 "$script" "$2" pub/file active
   whole "single bytes and Nagle, active, $2" "$1" python3 "$script" "$2" pub/file active nagle
   [[ $2 == *:* ]] || whole "single bytes, passive, $2" "$1" \
