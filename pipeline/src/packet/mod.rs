@@ -6,6 +6,7 @@
 //! frame into the caller's vector. Nothing here decides anything about a packet.
 
 pub mod arp;
+mod bare;
 pub mod bytes;
 pub mod checksum;
 pub mod craft;

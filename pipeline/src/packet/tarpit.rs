@@ -3,10 +3,9 @@
 //! Nothing is remembered of a client. Our sequence number is made of its own, so that whatever it
 //! acknowledges later says where it began, and what has been taken of its data: nothing.
 
-use super::frame::{Addresses, DONT_FRAGMENT, FrameWriter, IpFields};
-use super::headers::{DEFAULT_TTL, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
-use super::icmp::is_host;
-use super::parse::{Fragment, Parsed, Tcp};
+use super::bare::write_bare;
+use super::headers::{TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN};
+use super::parse::{Parsed, Tcp};
 
 /// Writes what the destination of the segment in `head` would answer if it had no room for data: to
 /// a SYN that it accepts, to data and to window probes that there is still no room.
@@ -14,29 +13,8 @@ use super::parse::{Fragment, Parsed, Tcp};
 /// The frame has a blank Ethernet header. `None`, and nothing useful in `out`, for any other
 /// segment: what nobody answers to in turn cannot become a loop of answers.
 pub fn write_answer(out: &mut Vec<u8>, head: &[u8], parsed: &Parsed) -> Option<()> {
-    let tcp = parsed.tcp()?;
-    let (src, dst) = (parsed.src_ip(head)?, parsed.dst_ip(head)?);
-    let to_one = is_host(src) && is_host(dst) && !parsed.link.dst.is_multicast();
-    if parsed.fragment != Fragment::Whole || !to_one {
-        return None;
-    }
-    let (seq, ack, flags) = numbers(tcp, parsed.payload_len())?;
-    let fields = IpFields {
-        addresses: Addresses::new(dst, src)?,
-        proto: parsed.proto,
-        ttl: DEFAULT_TTL,
-        tos: 0,
-        id: 0,
-        flags: DONT_FRAGMENT,
-    };
-    let mut frame = FrameWriter::start_blank(out, fields);
-    frame
-        .push(&tcp.dst.0.to_be_bytes())
-        .push(&tcp.src.0.to_be_bytes())
-        .push(&seq.to_be_bytes())
-        .push(&ack.to_be_bytes())
-        .push(&[5 << 4, flags, 0, 0, 0, 0, 0, 0]);
-    frame.finish(Some(16))
+    let numbers = numbers(parsed.tcp()?, parsed.payload_len())?;
+    write_bare(out, head, parsed, numbers)
 }
 
 /// Sequence and acknowledgement numbers and flags of the answer.

@@ -114,26 +114,10 @@ impl CompiledRule {
 
     /// Who gets a copy of a packet that matches.
     pub const fn sniff(&self) -> Option<Sniff> {
-        match self.action {
-            Action::Sniff(sniff) => Some(sniff),
-            Action::Log(_)
-            | Action::Accept
-            | Action::Drop
-            | Action::Reject(_)
-            | Action::Passthrough
-            | Action::Jump(_)
-            | Action::Return
-            | Action::NoTrack
-            | Action::Fasttrack
-            | Action::AddToList(..)
-            | Action::Edit(..)
-            | Action::SrcNat(_)
-            | Action::Masquerade(_)
-            | Action::DstNat(_)
-            | Action::Redirect(_)
-            | Action::EndpointIndependent(_)
-            | Action::Same(..)
-            | Action::Netmap(_) => None,
+        if let Action::Sniff(sniff) = self.action {
+            Some(sniff)
+        } else {
+            None
         }
     }
 

@@ -129,7 +129,27 @@ impl Desk for GatewayDesk<'_> {
     fn replace(&mut self, _: Range<usize>, _: &[u8]) {}
 }
 
-impl GatewayDesk<'_> {
+impl<'a> GatewayDesk<'a> {
+    /// A desk at which nothing has been done yet.
+    pub const fn new(
+        (master, session): (MasterId, Session),
+        known: &'a mut Vec<Known>,
+        (program, shared): (&'a Program, &'a Shared),
+        now: Tick,
+    ) -> Self {
+        Self {
+            session,
+            master,
+            known,
+            program,
+            shared,
+            now,
+            keep: None,
+            announced: 0,
+            refused: 0,
+        }
+    }
+
     /// Whether the sender may announce this at all.
     fn check(&self, from: Direction, wanted: &Wanted) -> Result<(), Refusal> {
         if wanted.listener.ip() != self.session.sender(from).own.ip() {

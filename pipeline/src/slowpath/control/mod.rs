@@ -282,17 +282,12 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             flags: tcp.flags,
             payload: &payload,
         };
-        let mut desk = GatewayDesk {
-            session: control.session,
-            master,
-            known: &mut control.known,
-            program: &self.program,
-            shared: &self.shared,
-            now: self.now,
-            keep: None,
-            announced: 0,
-            refused: 0,
-        };
+        let mut desk = GatewayDesk::new(
+            (master, control.session),
+            &mut control.known,
+            (&self.program, &self.shared),
+            self.now,
+        );
         let reaction = talk.segment(packet.from, &segment, &mut desk);
         let (announced, refused, keep) = (desk.announced, desk.refused, desk.keep);
         self.note_reading(control.reader, (announced, refused));
@@ -408,17 +403,12 @@ impl<P: BufferPool, W: Witness<P::Buf>> SlowPath<P, W> {
             return self.pass(control, packet, 0, out);
         };
         let payload = payload(&packet.buf, &packet.parsed);
-        let mut desk = GatewayDesk {
-            session: control.session,
-            master,
-            known: &mut control.known,
-            program: &self.program,
-            shared: &self.shared,
-            now: self.now,
-            keep: None,
-            announced: 0,
-            refused: 0,
-        };
+        let mut desk = GatewayDesk::new(
+            (master, control.session),
+            &mut control.known,
+            (&self.program, &self.shared),
+            self.now,
+        );
         let mut at_desk = Collecting::new(&mut desk);
         let progress = helper.read(packet.from, &payload, &mut at_desk);
         let replaced = std::mem::take(&mut at_desk.replaced);
